@@ -1,0 +1,27 @@
+//! Named bounds: every queue, cache and loop that outside input can grow has its bound here, with what happens when it is full.
+//!
+//! Bounds that Kafka lets an operator set are configuration keys, not constants.
+
+/// Longest topic name in bytes; longer names are refused (INVALID_TOPIC_EXCEPTION).
+pub const MAX_TOPIC_NAME_BYTES: usize = 249;
+
+/// Most partitions created by one request; beyond it the topic is refused (INVALID_PARTITIONS). Kafka's controller has the same bound.
+pub const MAX_PARTITIONS_PER_BATCH: i32 = 10_000;
+
+/// Most bytes one compressed batch may become; a larger one is refused (CORRUPT_MESSAGE). A bomb costs at most this much memory.
+pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 256 << 20;
+
+/// Requests of one connection that are appended but not answered yet; beyond it the connection is not read.
+pub const MAX_PIPELINED_REQUESTS: usize = 64;
+
+/// Bytes of responses waiting for a slow reader per connection; beyond it the connection is not read.
+pub const MAX_PENDING_RESPONSE_BYTES: usize = 64 << 20;
+
+/// Idempotent producers remembered per partition; beyond it the longest idle one is forgotten.
+pub const MAX_PRODUCERS_PER_PARTITION: usize = 100_000;
+
+/// Size of a frame on the controller's and brokers' own connections.
+pub const MAX_INTERBROKER_FRAME_BYTES: usize = 100 << 20;
+
+/// Longest value of one configuration entry that the metadata log takes; longer ones are refused (INVALID_CONFIG).
+pub const MAX_CONFIG_VALUE_BYTES: usize = i16::MAX as usize;
