@@ -1,1 +1,31 @@
-fn main() {}
+//! `cargo xtask COMMAND`: the chores of this repository. Owns the list of commands; each is a module of its own.
+
+mod test;
+
+use anyhow::{Result, bail};
+
+/// A command: its name, what it does, and its entry, which gets the arguments after the name.
+type Command = (&'static str, &'static str, fn(&[String]) -> Result<()>);
+
+const COMMANDS: &[Command] = &[("test", "install what the tests need and run them all", test::run)];
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let name = arguments.first().map_or("help", String::as_str);
+    if let Some((_, _, entry)) = COMMANDS.iter().find(|(n, ..)| *n == name) {
+        return entry(&arguments[1..]);
+    }
+    println!("usage: cargo xtask COMMAND [ARGUMENTS]\n");
+    for (name, what, _) in COMMANDS {
+        println!("  {name:<10} {what}");
+    }
+    if !["help", "--help", "-h"].contains(&name) {
+        bail!("no such command: {name}");
+    }
+    Ok(())
+}
+
+/// The root of the repository.
+fn repository() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ has a parent").to_path_buf()
+}
