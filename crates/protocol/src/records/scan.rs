@@ -4,10 +4,10 @@
 //! through one small buffer, however large it would be. Never allocates per record. Called by the validation of
 //! produced batches.
 
+use super::RecordsError;
 use super::batch::{BatchView, HEADER_LEN};
 use super::compress::{Compression, DecompressLimit, Decompressor};
 use super::varint::{MAX_VARINT_BYTES, MAX_VARLONG_BYTES, unzigzag32, unzigzag64};
-use super::RecordsError;
 
 /// What a scan tells of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,10 @@ impl<'a> RecordScan<'a> {
                 consumed: 0,
             })),
         };
-        Ok(RecordScan { input, left: batch.record_count() })
+        Ok(RecordScan {
+            input,
+            left: batch.record_count(),
+        })
     }
 
     /// The next record; none after as many as the header claims, if the records end there too.
@@ -62,7 +65,13 @@ impl<'a> RecordScan<'a> {
                 Input::Slice(input) => input.rest.is_empty(),
                 Input::Stream(input) => input.start == input.end && !input.fill()?,
             };
-            return if at_end { Ok(None) } else { Err(RecordsError::Corrupt("bytes after the last record of the batch")) };
+            return if at_end {
+                Ok(None)
+            } else {
+                Err(RecordsError::Corrupt(
+                    "bytes after the last record of the batch",
+                ))
+            };
         }
         self.left -= 1;
         match &mut self.input {
@@ -114,14 +123,17 @@ trait Read {
     /// Skips bytes behind their size; none if that is negative.
     #[inline]
     fn nullable(&mut self) -> Result<Option<usize>, RecordsError> {
-        let Ok(size) = usize::try_from(self.varint()?) else { return Ok(None) };
+        let Ok(size) = usize::try_from(self.varint()?) else {
+            return Ok(None);
+        };
         self.skip(size)?;
         Ok(Some(size))
     }
 }
 
 fn scan_record(input: &mut impl Read) -> Result<ScannedRecord, RecordsError> {
-    let length = usize::try_from(input.varint()?).map_err(|_| RecordsError::Corrupt("negative record length"))?;
+    let length = usize::try_from(input.varint()?)
+        .map_err(|_| RecordsError::Corrupt("negative record length"))?;
     let start = input.position();
     input.u8()?;
     let timestamp_delta = input.varlong()?;
@@ -139,9 +151,16 @@ fn scan_record(input: &mut impl Read) -> Result<ScannedRecord, RecordsError> {
         input.nullable()?;
     }
     if input.position().wrapping_sub(start) != length {
-        return Err(RecordsError::Corrupt("record length does not match its fields"));
+        return Err(RecordsError::Corrupt(
+            "record length does not match its fields",
+        ));
     }
-    Ok(ScannedRecord { offset_delta, timestamp_delta, key_size, value_size })
+    Ok(ScannedRecord {
+        offset_delta,
+        timestamp_delta,
+        key_size,
+        value_size,
+    })
 }
 
 struct SliceInput<'a> {
