@@ -1,1 +1,2 @@
 //! log
+pub mod validate;

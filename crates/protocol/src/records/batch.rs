@@ -407,17 +407,30 @@ pub fn set_leader_epoch(batch: &mut [u8], leader_epoch: i32) {
 /// Sets timestamp type and maximum timestamp (milliseconds) of a magic 2 batch and renews the checksum. With
 /// [`TimestampType::LogAppendTime`] every record of the batch then has `max_timestamp`.
 pub fn set_timestamps(batch: &mut [u8], timestamp_type: TimestampType, max_timestamp: i64) {
-    let Some(&[high, low]) = batch.get(ATTRIBUTES_OFFSET..ATTRIBUTES_OFFSET + 2) else {
+    set_timestamps_of_split(batch, &[], timestamp_type, max_timestamp);
+}
+
+/// [`set_timestamps`] of a batch in two pieces: `head`, at least the header, is changed; `body`, the rest, is only read.
+pub fn set_timestamps_of_split(
+    head: &mut [u8],
+    body: &[u8],
+    timestamp_type: TimestampType,
+    max_timestamp: i64,
+) {
+    let Some(&[high, low]) = head.get(ATTRIBUTES_OFFSET..ATTRIBUTES_OFFSET + 2) else {
         return;
     };
     let mut attributes = i16::from_be_bytes([high, low]) & !TIMESTAMP_TYPE_BIT;
     if timestamp_type == TimestampType::LogAppendTime {
         attributes |= TIMESTAMP_TYPE_BIT;
     }
-    put(batch, ATTRIBUTES_OFFSET, attributes.to_be_bytes());
-    put(batch, MAX_TIMESTAMP_OFFSET, max_timestamp.to_be_bytes());
-    let crc = crc32c(batch.get(ATTRIBUTES_OFFSET..).unwrap_or_default());
-    put(batch, CRC_OFFSET, crc.to_be_bytes());
+    put(head, ATTRIBUTES_OFFSET, attributes.to_be_bytes());
+    put(head, MAX_TIMESTAMP_OFFSET, max_timestamp.to_be_bytes());
+    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
+    digest.update(head.get(ATTRIBUTES_OFFSET..).unwrap_or_default());
+    digest.update(body);
+    let crc = digest.finalize() as u32;
+    put(head, CRC_OFFSET, crc.to_be_bytes());
 }
 
 fn put<const N: usize>(batch: &mut [u8], at: usize, value: [u8; N]) {
