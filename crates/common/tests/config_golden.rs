@@ -1,0 +1,203 @@
+//! The tables against what Apache Kafka answers to DescribeConfigs: every key, with type, default, source, marks and synonyms.
+//!
+//! `golden/configs-<release>.tsv` is the whole answer of a broker of that release for itself and for one topic.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use milena_common::config::describe::{self, BrokerLayers, ConfigEntry, Settings};
+use milena_common::config::{
+    BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, TopicConfig,
+};
+
+struct Row {
+    topic: bool,
+    name: String,
+    value: String,
+    ty: String,
+    source: String,
+    read_only: bool,
+    sensitive: bool,
+    synonyms: String,
+}
+
+fn rows(text: &str) -> Vec<Row> {
+    let row = |line: &str| {
+        let c: Vec<&str> = line.split('\t').collect();
+        let [
+            resource,
+            name,
+            value,
+            ty,
+            source,
+            read_only,
+            sensitive,
+            synonyms,
+        ] = c[..]
+        else {
+            panic!("bad row {line}")
+        };
+        Row {
+            topic: resource == "TOPIC",
+            name: name.into(),
+            value: value.into(),
+            ty: ty.into(),
+            source: source.into(),
+            read_only: read_only == "true",
+            sensitive: sensitive == "true",
+            synonyms: synonyms.into(),
+        }
+    };
+    text.lines().skip(1).map(row).collect()
+}
+
+fn synonyms(entry: &ConfigEntry) -> String {
+    let each: Vec<String> = entry
+        .synonyms
+        .iter()
+        .map(|s| format!("{}:{}", s.source.name(), s.name))
+        .collect();
+    format!("[{}]", each.join(", "))
+}
+
+fn show(entry: &ConfigEntry) -> String {
+    let value = entry.value.as_deref().unwrap_or("null");
+    let ty = entry.ty.map_or("?", |t| t.name());
+    format!(
+        "{} = {value} {ty} {} {} {} {}",
+        entry.name,
+        entry.source.name(),
+        entry.read_only,
+        entry.sensitive,
+        synonyms(entry)
+    )
+}
+
+#[test]
+fn describe_configs_answers_as_kafka_4_3_does() {
+    let rows = rows(include_str!("golden/configs-4.3.1.tsv"));
+    // The settings of that broker are those whose source is not the default.
+    let mut file = Settings::new();
+    let mut default = Settings::new();
+    for row in rows.iter().filter(|r| !r.topic) {
+        match row.source.as_str() {
+            "STATIC_BROKER_CONFIG" => _ = file.insert(row.name.clone(), row.value.clone()),
+            "DYNAMIC_DEFAULT_BROKER_CONFIG" => {
+                _ = default.insert(row.name.clone(), row.value.clone())
+            }
+            _ => {}
+        }
+    }
+    let own = Settings::new();
+    let layers = BrokerLayers {
+        file: &file,
+        default: &default,
+        own: &own,
+    };
+    let config = BrokerConfig::from_properties(file.clone())
+        .unwrap()
+        .with_dynamic(&default, &own)
+        .unwrap();
+    let answers: BTreeMap<(bool, String), ConfigEntry> = describe::broker(layers, None)
+        .into_iter()
+        .map(|e| ((false, e.name.clone()), e))
+        .chain(
+            describe::topic(&config, layers, &own, None)
+                .into_iter()
+                .map(|e| ((true, e.name.clone()), e)),
+        )
+        .collect();
+
+    let mut wrong = Vec::new();
+    for r in &rows {
+        let expected = format!(
+            "{} = {} {} {} {} {} {}",
+            r.name, r.value, r.ty, r.source, r.read_only, r.sensitive, r.synonyms
+        );
+        let got = answers
+            .get(&(r.topic, r.name.clone()))
+            .map_or("nothing".to_owned(), show);
+        if got != expected {
+            wrong.push(format!("expected {expected}\n     got {got}"));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} keys differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+
+    let known: BTreeSet<(bool, &str)> = rows.iter().map(|r| (r.topic, r.name.as_str())).collect();
+    let extra: Vec<&str> = answers
+        .keys()
+        .filter(|(t, n)| !known.contains(&(*t, n.as_str())))
+        .map(|(_, n)| n.as_str())
+        .collect();
+    assert_eq!(
+        extra,
+        ["log.ack.durability", "ack.durability"],
+        "keys that Kafka does not list"
+    );
+}
+
+#[test]
+fn every_key_of_kafka_3_3_is_known_with_its_type() {
+    // These became lists in 4.x; the text of a list is the same.
+    let became_lists = [
+        "advertised.listeners",
+        "controller.listener.names",
+        "early.start.listeners",
+        "listeners",
+        "log.dir",
+        "log.dirs",
+    ];
+    for row in rows(include_str!("golden/configs-3.3.1.tsv")) {
+        let key = if row.topic {
+            TopicConfig::key(&row.name)
+        } else {
+            BrokerConfig::key(&row.name)
+        };
+        let key = key.unwrap_or_else(|| panic!("{} is not known", row.name));
+        if !became_lists.contains(&key.name) {
+            assert_eq!(key.ty.name(), row.ty, "{}", row.name);
+        }
+        if row.value != "null" && row.value != "DIR" && !key.sensitive() {
+            key.parse(&row.value)
+                .unwrap_or_else(|e| panic!("the value of 3.3 is refused: {e}"));
+        }
+    }
+}
+
+fn tables() -> [(&'static str, &'static [ConfigKey]); 4] {
+    [
+        ("broker", BrokerConfig::KEYS),
+        ("topic", TopicConfig::KEYS),
+        ("group", GroupConfig::KEYS),
+        ("client metrics", ClientMetricsConfig::KEYS),
+    ]
+}
+
+#[test]
+fn tables_are_sorted_and_every_default_passes_its_own_check() {
+    for (table, keys) in tables() {
+        assert!(
+            keys.is_sorted_by(|a, b| a.name < b.name),
+            "{table} is not sorted"
+        );
+        for key in keys {
+            if let Some(default) = key.default {
+                let value = key.parse(default).unwrap();
+                assert_eq!(
+                    value.show(),
+                    default,
+                    "{table} {}: the default is not written as Kafka prints it",
+                    key.name
+                );
+            }
+        }
+    }
+    BrokerConfig::parse(Settings::new()).unwrap();
+    TopicConfig::parse(Settings::new()).unwrap();
+    GroupConfig::parse(Settings::new()).unwrap();
+    ClientMetricsConfig::parse(Settings::new()).unwrap();
+}
