@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: the chores of this repository. Owns the list of commands; each is a module of its own.
 
+mod bench;
 mod needs;
 mod test;
 
@@ -8,7 +9,10 @@ use anyhow::{Result, bail};
 /// A command: its name, what it does, and its entry, which gets the arguments after the name.
 type Command = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 
-const COMMANDS: &[Command] = &[("test", "install what the tests need and run them all", test::run)];
+const COMMANDS: &[Command] = &[
+    ("test", "install what the tests need and run them all", test::run),
+    ("bench", "the same load on Milena and on Apache Kafka", bench::run),
+];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
