@@ -9,6 +9,8 @@
 //! A batch that is accepted as it came is not copied: the result is a new 61-byte header and a slice of the input.
 //! Its records are walked without allocating, a compressed one through a small buffer, however large it would become.
 
+mod up_convert;
+
 use bytes::{Bytes, BytesMut};
 use milena_protocol::records::{
     BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_TIMESTAMP, RecordsError,
@@ -19,6 +21,8 @@ use thiserror::Error;
 
 /// The most bytes one batch may decompress to: beyond it the batch is refused as too large.
 pub const MAX_DECOMPRESSED_BYTES: usize = 128 << 20;
+/// The most bytes of records that are written anew (another codec or format), before compression.
+pub const MAX_REWRITTEN_BYTES: usize = 64 << 20;
 /// The most refused records listed by index; the batch is refused whole anyway.
 pub const MAX_RECORD_ERRORS: usize = 256;
 /// The first Produce version that carries magic 2, and only it.
@@ -102,6 +106,13 @@ pub struct Stamped {
 }
 
 impl Stamped {
+    fn whole(bytes: Bytes) -> Stamped {
+        Stamped {
+            head: bytes,
+            body: Bytes::new(),
+        }
+    }
+
     /// The pieces, in order; write both with one vectored write.
     pub fn chunks(&self) -> [&Bytes; 2] {
         [&self.head, &self.body]
@@ -303,7 +314,7 @@ pub fn validate_and_assign(
         None => return Err(malformed(RecordsError::Truncated)),
     };
     if batch.is_legacy() {
-        return Err(ValidateError::invalid("magic 0 and 1 are not served yet"));
+        return up_convert::up_convert(records, rules, append);
     }
     if walk.remaining() > 0 {
         return Err(ValidateError::invalid(
@@ -429,7 +440,7 @@ fn walk_records(
         .map_err(unreadable)?;
     let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
     let (base, appended_at) = (batch.base_timestamp(), batch.max_timestamp());
-    let mut checks = RecordChecks::new(rules, append, appended);
+    let mut checks = RecordChecks::new(rules, append);
     let mut walked = Walked {
         max_timestamp: NO_TIMESTAMP,
         max_timestamp_delta: 0,
@@ -448,7 +459,7 @@ fn walk_records(
         } else {
             base.wrapping_add(timestamp_delta)
         };
-        checks.check(index, timestamp, key_size.is_some());
+        checks.check(index, timestamp, key_size.is_some(), appended);
         walked.dense &= offset_delta == index;
         if timestamp > walked.max_timestamp {
             walked.max_timestamp = timestamp;
@@ -466,34 +477,34 @@ struct RecordChecks<'a> {
     now_ms: i64,
     create_time: bool,
     needs_key: bool,
-    /// Whether the batch says `LogAppendTime`, which only a leader may.
-    appended_by_client: bool,
+    by_client: bool,
     errors: Vec<RecordError>,
     refused: usize,
     timestamp_refused: bool,
 }
 
 impl<'a> RecordChecks<'a> {
-    fn new(rules: &'a Rules, append: &Append, appended: bool) -> Self {
+    fn new(rules: &'a Rules, append: &Append) -> Self {
         RecordChecks {
             rules,
             now_ms: append.now_ms,
             create_time: rules.timestamp_type == TimestampType::CreateTime,
             needs_key: rules.compacted,
-            appended_by_client: appended && append.origin == Origin::Client,
+            by_client: append.origin == Origin::Client,
             errors: Vec::new(),
             refused: 0,
             timestamp_refused: false,
         }
     }
 
+    /// `appended`: whether the batch says `LogAppendTime`, which only a leader may.
     #[inline]
-    fn check(&mut self, index: i32, timestamp: i64, has_key: bool) {
+    fn check(&mut self, index: i32, timestamp: i64, has_key: bool, appended: bool) {
         if self.needs_key && !has_key {
             self.refuse(index, || {
                 "a record of a compacted topic must have a key".to_owned()
             });
-        } else if self.appended_by_client {
+        } else if appended && self.by_client {
             self.timestamp_refused = true;
             self.refuse(index, || {
                 "a producer must not set the timestamp type LogAppendTime".to_owned()
@@ -572,11 +583,10 @@ fn rewrite(
         builder = builder.with_log_append_time(now_ms);
     }
     let mut newest = (NO_TIMESTAMP, 0);
-    for (index, record) in (0..).zip(
-        batch
-            .records(DecompressLimit(MAX_DECOMPRESSED_BYTES))
-            .map_err(unreadable)?,
-    ) {
+    let records = batch
+        .records(DecompressLimit(MAX_REWRITTEN_BYTES))
+        .map_err(unreadable)?;
+    for (index, record) in (0..).zip(records) {
         let record = record.map_err(unreadable)?;
         if record.timestamp > newest.0 {
             newest = (record.timestamp, index);
@@ -595,10 +605,7 @@ fn rewrite(
     check_size(bytes.len(), rules)?;
     check_segment(bytes.len(), rules)?;
     Ok(Validated {
-        records: Stamped {
-            head: bytes,
-            body: Bytes::new(),
-        },
+        records: Stamped::whole(bytes),
         header: header_of(batch, append, codec, max_timestamp, count),
         log_append_time_ms: append_time,
         offset_of_max_timestamp: match append_time {

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::compress::{Compression, DecompressLimit};
+use super::legacy;
 use super::record::RecordIter;
 use super::scan::RecordScan;
 use super::{
@@ -289,7 +290,7 @@ impl BatchView {
     /// decompressed first, to at most `limit` bytes. Magic 0 and 1 messages give theirs too.
     pub fn records(&self, limit: DecompressLimit) -> Result<RecordIter, RecordsError> {
         if self.is_legacy() {
-            return Err(RecordsError::Magic(self.magic()));
+            return legacy::records(self, limit, legacy::InnerChecksums::Trust);
         }
         let body = match self.compression()? {
             Compression::None => self.body(),

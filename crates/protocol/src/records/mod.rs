@@ -11,6 +11,7 @@ mod batch;
 mod builder;
 pub mod compress;
 pub mod control;
+pub mod legacy;
 mod record;
 mod scan;
 pub mod varint;

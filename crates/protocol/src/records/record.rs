@@ -6,6 +6,7 @@
 use bytes::{BufMut, Bytes};
 
 use super::batch::BatchView;
+use super::legacy::Messages;
 use super::varint::{Cursor, put_varint, put_varlong, varint_len, varlong_len};
 use super::{RecordsError, TimestampType};
 
@@ -43,7 +44,7 @@ enum Source {
         append_time: Option<i64>,
         left: i32,
     },
-    Parsed(std::vec::IntoIter<Record>),
+    Messages(Messages),
     Done,
 }
 
@@ -63,10 +64,10 @@ impl RecordIter {
         }
     }
 
-    #[expect(dead_code, reason = "message sets of magic 0 and 1 come next")]
-    pub(super) fn from_parsed(records: Vec<Record>) -> RecordIter {
+    /// The records of magic 0 and 1.
+    pub(super) fn from_messages(messages: Messages) -> RecordIter {
         RecordIter {
-            source: Source::Parsed(records.into_iter()),
+            source: Source::Messages(messages),
         }
     }
 }
@@ -77,7 +78,7 @@ impl Iterator for RecordIter {
     fn next(&mut self) -> Option<Self::Item> {
         let result = match &mut self.source {
             Source::Done => return None,
-            Source::Parsed(records) => return records.next().map(Ok),
+            Source::Messages(messages) => messages.next()?,
             Source::Packed { body, left, .. } if *left <= 0 => {
                 let result = if *left < 0 {
                     Err(RecordsError::Corrupt("negative record count"))
