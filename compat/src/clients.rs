@@ -75,19 +75,25 @@ impl Client {
     pub fn kafkajs() -> Client {
         // its interface takes a map of headers, so an order over different names cannot be said, and only gzip is built in
         let abilities = Abilities { headers: false, null_header: false, ..Abilities::ALL };
-        Client::node("kafkajs", "node/kafkajs.js", abilities, &["none", "gzip"])
+        Client::node("kafkajs", "node", "kafkajs.js", abilities, &["none", "gzip"])
     }
 
     /// @platformatic/kafka.
     pub fn platformatic() -> Client {
         let abilities = Abilities { headers: false, null_header: false, empty_key: true, empty_value: true };
-        Client::node("@platformatic/kafka", "node/platformatic.mjs", abilities, &["none", "gzip"])
+        Client::node("@platformatic/kafka", "node", "platformatic.mjs", abilities, &["none", "gzip"])
     }
 
-    fn node(name: &str, script: &str, abilities: Abilities, codecs: &'static [&'static str]) -> Client {
-        // the driver stands beside its packages, as node looks them up from there
-        let folder = cache().join("node");
-        let script = Path::new(script).file_name().unwrap_or_default();
+    /// @confluentinc/kafka-javascript, on a librdkafka compiled at its installation (`cargo xtask test --all`).
+    pub fn confluent_javascript() -> Client {
+        // a map of headers, as kafkajs
+        let abilities = Abilities { headers: false, null_header: false, empty_key: false, empty_value: false };
+        Client::node("@confluentinc/kafka-javascript", "node-confluent", "confluent.js", abilities, ALL_CODECS)
+    }
+
+    /// The driver stands beside its packages, as node looks them up from there.
+    fn node(name: &str, folder: &str, script: &str, abilities: Abilities, codecs: &'static [&'static str]) -> Client {
+        let folder = cache().join(folder);
         let mut client = Client::new(name.into(), vec!["node".into(), folder.join(script).display().to_string()], abilities, codecs);
         client.environment.push(("NODE_NO_WARNINGS".into(), "1".into()));
         client

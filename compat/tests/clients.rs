@@ -18,6 +18,15 @@ fn with_broker(body: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     body(&broker.address())
 }
 
+/// The clients that take long to install are tested with `cargo xtask test --all`.
+fn only_with_all(client: &Client) -> Result<()> {
+    if std::env::var_os("MILENA_TEST_ALL").is_none() {
+        eprintln!("skipped: {} is tested by `cargo xtask test --all`", client.name);
+        return Ok(());
+    }
+    matrix(client)
+}
+
 fn matrix(client: &Client) -> Result<()> {
     let reference = Client::librdkafka("2.16.0")?;
     let folder = tempfile::tempdir()?;
@@ -74,4 +83,9 @@ clients! {
     java_3_3: Client::java("3.3.1");
     java_3_9: Client::java("3.9.1");
     java_4_3: Client::java("4.3.1");
+}
+
+#[test]
+fn confluent_javascript() -> Result<()> {
+    only_with_all(&Client::confluent_javascript())
 }

@@ -52,9 +52,7 @@ pub fn install(everything: bool) -> Result<()> {
     }
     node("node", NODE, &[])?;
     if everything {
-        // it has no prebuilt part in the registry: its librdkafka is compiled, for minutes
-        let nodedir = node_headers()?;
-        node("node-confluent", &["@confluentinc/kafka-javascript@1.10.1"], &["--build-from-source=@confluentinc/kafka-javascript", &nodedir])?;
+        confluent_javascript()?;
     }
     for version in KAFKA_CLIENTS {
         let clients = format!("org.apache.kafka:kafka-clients:{version}");
@@ -94,10 +92,14 @@ fn debian_packages(programs: &[(&str, &str)]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(", "));
-    let advice = || format!("install these by hand and try again: {}", missing.join(" "));
+    apt(&missing)
+}
+
+fn apt(packages: &[&str]) -> Result<()> {
+    println!("installing {}", packages.join(", "));
+    let advice = || format!("install these by hand and try again: {}", packages.join(" "));
     run(Command::new("apt-get").args(["update", "-qq"])).with_context(advice)?;
-    run(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing).env("DEBIAN_FRONTEND", "noninteractive"))
+    run(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
         .with_context(advice)
 }
 
@@ -132,7 +134,7 @@ fn wheel(version: &str, python: &str) -> Result<()> {
 fn node(folder: &str, packages: &[&str], flags: &[&str]) -> Result<()> {
     once(folder, &packages.join(" "), |path| {
         fs::write(path.join("package.json"), "{\"private\": true}\n")?;
-        run(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).args(flags).args(packages).current_dir(path))
+        run(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).args(flags).args(packages).env("CKJS_LINKING", "dynamic").current_dir(path))
     })?;
     // node looks packages up from where the script lies
     let drivers = repository().join("compat/clients/node");
@@ -140,6 +142,16 @@ fn node(folder: &str, packages: &[&str], flags: &[&str]) -> Result<()> {
         fs::copy(file.path(), cache().join(folder).join(file.file_name()))?;
     }
     Ok(())
+}
+
+/// It has no prebuilt part in the registry: its librdkafka is compiled, for a minute or two, with what Debian has of its dependencies.
+fn confluent_javascript() -> Result<()> {
+    let libraries = ["zlib1g-dev", "libssl-dev", "libzstd-dev", "libsasl2-dev", "libcurl4-openssl-dev", "pkg-config"];
+    if !Path::new("/usr/include/curl").exists() && !Path::new("/usr/include/x86_64-linux-gnu/curl").exists() {
+        apt(&libraries)?;
+    }
+    let headers = node_headers()?;
+    node("node-confluent", &["@confluentinc/kafka-javascript@1.10.1"], &["--build-from-source=@confluentinc/kafka-javascript", &headers])
 }
 
 /// The flag that keeps node-gyp from downloading headers that came with node.
