@@ -1,6 +1,7 @@
 //! `cargo xtask COMMAND`: the chores of this repository. Owns the list of commands; each is a module of its own.
 
 mod bench;
+mod codegen;
 mod needs;
 mod test;
 
@@ -10,8 +11,9 @@ use anyhow::{Result, bail};
 type Command = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 
 const COMMANDS: &[Command] = &[
-    ("test", "install what the tests need and run them all", test::run),
     ("bench", "the same load on Milena and on Apache Kafka", bench::run),
+    ("codegen", "make the messages of crates/protocol from spec/ (--check: only compare)", codegen::run),
+    ("test", "install what the tests need and run them all", test::run),
 ];
 
 fn main() -> Result<()> {
