@@ -108,7 +108,7 @@ impl BrokerConfig {
 
     /// Every end point that this node listens on, the controller's included.
     pub fn endpoints(&self) -> Result<Vec<EndPoint>, ConfigError> {
-        listeners::parse("listeners", &self.listeners, &self.security_protocols()?)
+        listeners::parse(&self.listeners, &self.security_protocols()?, true)
     }
 
     /// The end points of the broker: `listeners` without `controller.listener.names`.
@@ -129,14 +129,30 @@ impl BrokerConfig {
             .collect())
     }
 
-    /// What clients are told: `advertised.listeners`, else the broker's `listeners`. An empty host means this host's name and a
-    /// port 0 the one that was bound; the server fills both in.
+    /// What clients are told: `advertised.listeners`, else `listeners`, without those of the controller. An empty host means this
+    /// host's name and a port 0 the one that was bound; the server fills both in.
     pub fn advertised_endpoints(&self) -> Result<Vec<EndPoint>, ConfigError> {
+        let all = self.all_advertised()?.into_iter();
+        Ok(all
+            .filter(|e| !self.is_controller_listener(&e.listener))
+            .collect())
+    }
+
+    /// What other nodes are told about this controller: like `advertised_endpoints`, only those of the controller.
+    pub fn advertised_controller_endpoints(&self) -> Result<Vec<EndPoint>, ConfigError> {
+        let own = |e: &EndPoint| self.is_controller_listener(&e.listener);
+        let told: Vec<_> = self.all_advertised()?.into_iter().filter(own).collect();
+        if told.is_empty() {
+            self.controller_endpoints()
+        } else {
+            Ok(told)
+        }
+    }
+
+    fn all_advertised(&self) -> Result<Vec<EndPoint>, ConfigError> {
         match &self.advertised_listeners {
-            Some(entries) if !entries.is_empty() => {
-                listeners::parse("advertised.listeners", entries, &self.security_protocols()?)
-            }
-            _ => self.broker_endpoints(),
+            Some(entries) => listeners::parse(entries, &self.security_protocols()?, false),
+            None => self.endpoints(),
         }
     }
 
@@ -208,24 +224,45 @@ impl BrokerConfig {
 
     /// Limits of single addresses, `max.connections.per.ip.overrides`: (address or host name, most connections).
     pub fn connections_per_ip(&self) -> Result<Vec<(String, i32)>, ConfigError> {
-        let key = "max.connections.per.ip.overrides";
-        let entries = self
-            .max_connections_per_ip_overrides
-            .split(',')
-            .map(str::trim)
-            .filter(|e| !e.is_empty());
         let pair = |entry: &str| {
             let (host, limit) = entry.rsplit_once(':')?;
             Some((host.trim().to_owned(), limit.trim().parse().ok()?))
         };
-        let bad = || {
-            ConfigError::invalid(
-                key,
-                &self.max_connections_per_ip_overrides,
-                "must be a list of host:connections",
-            )
+        let entries = self
+            .max_connections_per_ip_overrides
+            .split(',')
+            .map(str::trim);
+        let parsed = |entry: &str| {
+            pair(entry).ok_or_else(|| {
+                let what = format!("'{entry}' is not of the form host:connections");
+                let key = "max.connections.per.ip.overrides";
+                ConfigError::Conflict(format!(
+                    "Error parsing configuration property '{key}': {what}"
+                ))
+            })
         };
-        entries.map(|entry| pair(entry).ok_or_else(bad)).collect()
+        entries.filter(|e| !e.is_empty()).map(parsed).collect()
+    }
+
+    /// What an operator should be told once at start: keys that nobody knows, keys that change nothing yet, doubtful values.
+    pub fn notes(&self) -> Vec<String> {
+        let unknown = self.unknown_keys().into_iter();
+        let unknown = unknown
+            .map(|key| format!("configuration {key} is not known; it is kept and has no effect"));
+        let idle = self.idle_keys().into_iter();
+        let idle = idle.map(|key| format!("configuration {key} is known but has no effect yet"));
+        let mut notes: Vec<String> = unknown.chain(idle).collect();
+        let (heartbeat, session) = (
+            self.broker_heartbeat_interval_ms,
+            self.broker_session_timeout_ms,
+        );
+        if heartbeat.saturating_mul(2) > session {
+            notes.push(format!(
+                "broker.heartbeat.interval.ms ({heartbeat} ms) should be at most half of broker.session.timeout.ms ({session} ms): \
+                 one lost heartbeat fences the broker"
+            ));
+        }
+        notes
     }
 
     /// Keys that were given and that nobody knows; each deserves one warning.

@@ -109,6 +109,12 @@ impl TopicConfig {
             return Err(ConfigError::Conflict(what));
         }
         if config.remote_storage_enable {
+            if !broker.remote_log_storage_system_enable {
+                return Err(ConfigError::Conflict(
+                    "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+                        .to_owned(),
+                ));
+            }
             remote(&config)?;
         }
         Ok(config)
