@@ -165,7 +165,6 @@ impl BatchBuilder {
         let next_delta = offset_delta.checked_add(1).ok_or(RecordsError::TooLarge)?;
         if self.count == 0 {
             self.base_timestamp = self.delete_horizon_ms.unwrap_or(timestamp_ms);
-            self.max_timestamp = timestamp_ms;
         }
         put_record(
             &mut self.bytes,
