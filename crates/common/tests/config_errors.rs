@@ -49,18 +49,10 @@ fn settings(text: &str) -> BTreeMap<String, String> {
 fn bad_settings_are_refused_in_kafkas_words() {
     let broker = BrokerConfig::from_properties(settings("BASE")).unwrap();
     let mut wrong = Vec::new();
-    for line in include_str!("golden/config-errors-4.3.1.tsv")
-        .lines()
-        .skip(1)
-    {
+    for line in include_str!("golden/config-errors-4.3.1.tsv").lines().skip(1) {
         let columns: Vec<&str> = line.split('\t').collect();
-        let [kind, text, theirs] = columns[..] else {
-            panic!("bad row {line}")
-        };
-        let expected = OURS
-            .iter()
-            .find(|(t, _)| *t == text)
-            .map_or(theirs, |(_, ours)| ours);
+        let [kind, text, theirs] = columns[..] else { panic!("bad row {line}") };
+        let expected = OURS.iter().find(|(t, _)| *t == text).map_or(theirs, |(_, ours)| ours);
         let given = settings(text);
         let result = match kind {
             "BROKER" => BrokerConfig::from_properties(given).map(|_| ()),
@@ -69,15 +61,8 @@ fn bad_settings_are_refused_in_kafkas_words() {
         };
         let got = result.map_or_else(|e| e.to_string(), |()| "ok".to_owned());
         if got != expected {
-            wrong.push(format!(
-                "{kind} {text}\n  expected {expected}\n  got      {got}"
-            ));
+            wrong.push(format!("{kind} {text}\n  expected {expected}\n  got      {got}"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} answers differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
 }

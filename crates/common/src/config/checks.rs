@@ -23,15 +23,12 @@ pub(crate) const THROTTLED_REPLICAS: Check = Check::Custom(REPLICAS, |name, valu
     if replicas[..] == ["*"] || replicas.iter().all(pair) {
         return Ok(());
     }
-    Err(format!(
-        "{name} must be the literal '*' or a list of replicas in the following format: {REPLICAS}"
-    ))
+    Err(format!("{name} must be the literal '*' or a list of replicas in the following format: {REPLICAS}"))
 });
 
 /// Where a share group starts: latest, earliest, or by_duration: and an ISO-8601 duration.
-pub(crate) const SHARE_RESET: Check = Check::Custom(
-    "[latest, earliest, by_duration:PnDTnHnMn.nS]",
-    |name, value| match value {
+pub(crate) const SHARE_RESET: Check =
+    Check::Custom("[latest, earliest, by_duration:PnDTnHnMn.nS]", |name, value| match value {
         Value::Text(t) if t == "latest" || t == "earliest" => Ok(()),
         Value::Text(t) if t.strip_prefix("by_duration:").is_some_and(is_duration) => Ok(()),
         _ => Err(format!(
@@ -39,8 +36,7 @@ pub(crate) const SHARE_RESET: Check = Check::Custom(
              format 'by_duration:<PnDTnHnMn.nS>'.",
             value.show()
         )),
-    },
-);
+    });
 
 /// True for the durations PnDTnHnMn.nS that are not negative and not empty.
 fn is_duration(text: &str) -> bool {
@@ -55,19 +51,13 @@ fn is_duration(text: &str) -> bool {
     let units = |mut text: &str, units: &str| {
         let mut allowed = units.chars();
         while !text.is_empty() {
-            let number = text.len()
-                - text
-                    .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
-                    .len();
+            let number = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
             let (digits, tail) = text.split_at(number);
             let Some(unit) = tail.chars().next() else {
                 return false;
             };
             let whole = unit.eq_ignore_ascii_case(&'S') || !digits.contains('.');
-            if digits.parse::<f64>().is_err()
-                || !whole
-                || !allowed.any(|u| u.eq_ignore_ascii_case(&unit))
-            {
+            if digits.parse::<f64>().is_err() || !whole || !allowed.any(|u| u.eq_ignore_ascii_case(&unit)) {
                 return false;
             }
             text = &tail[unit.len_utf8()..];
@@ -86,9 +76,7 @@ mod tests {
         for good in ["P1D", "PT5M", "PT1H30M", "PT0.5S", "P2DT3H4M5.6S"] {
             assert!(is_duration(good), "{good}");
         }
-        for bad in [
-            "", "P", "PT", "1D", "P1H", "PT1D", "PTS", "PT1.5M", "-PT1S", "PT1S2M", "P1DT",
-        ] {
+        for bad in ["", "P", "PT", "1D", "P1H", "PT1D", "PTS", "PT1.5M", "-PT1S", "PT1S2M", "P1DT"] {
             assert!(!is_duration(bad), "{bad}");
         }
     }

@@ -130,25 +130,13 @@ impl ConfigKey {
 
     /// Parses and checks one value; errors in Kafka's words.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigError> {
-        let shown = if self.sensitive() {
-            "[hidden]"
-        } else {
-            text.trim()
-        };
-        let value = parse_type(self.ty, text)
-            .map_err(|allowed| ConfigError::invalid(self.name, shown, allowed))?;
+        let shown = if self.sensitive() { "[hidden]" } else { text.trim() };
+        let value = parse_type(self.ty, text).map_err(|allowed| ConfigError::invalid(self.name, shown, allowed))?;
         match self.check.run(self.name, &value) {
             Ok(()) => Ok(value),
-            Err(Refusal::Value(allowed)) => {
-                Err(ConfigError::invalid(self.name, value.show(), allowed))
-            }
-            Err(Refusal::Element(element, allowed)) => {
-                Err(ConfigError::invalid(self.name, element, allowed))
-            }
-            Err(Refusal::Whole(what)) => Err(ConfigError::Conflict(format!(
-                "Configuration '{}' {what}",
-                self.name
-            ))),
+            Err(Refusal::Value(allowed)) => Err(ConfigError::invalid(self.name, value.show(), allowed)),
+            Err(Refusal::Element(element, allowed)) => Err(ConfigError::invalid(self.name, element, allowed)),
+            Err(Refusal::Whole(what)) => Err(ConfigError::Conflict(format!("Configuration '{}' {what}", self.name))),
         }
     }
 }
@@ -166,10 +154,7 @@ fn parse_type(ty: Type, text: &str) -> Result<Value, String> {
         Type::Int => integer(i32::MIN.into(), i32::MAX.into()),
         Type::Short => integer(i16::MIN.into(), i16::MAX.into()),
         Type::Long => integer(i64::MIN, i64::MAX),
-        Type::Double => text
-            .parse()
-            .map(Value::Double)
-            .map_err(|_| "Not a number of type DOUBLE".to_owned()),
+        Type::Double => text.parse().map(Value::Double).map_err(|_| "Not a number of type DOUBLE".to_owned()),
         Type::List if text.is_empty() => Ok(Value::List(Vec::new())),
         Type::List => Ok(Value::List(elements(text))),
         Type::String | Type::Class | Type::Password => Ok(Value::Text(text.to_owned())),
@@ -195,43 +180,29 @@ enum Refusal {
 
 impl Check {
     fn run(&self, name: &str, value: &Value) -> Result<(), Refusal> {
-        let range = |low: bool,
-                     high: bool,
-                     min: &dyn std::fmt::Display,
-                     max: &dyn std::fmt::Display| match (low, high) {
+        let range = |low: bool, high: bool, min: &dyn std::fmt::Display, max: &dyn std::fmt::Display| match (low, high)
+        {
             (true, _) => Err(Refusal::Value(format!("Value must be at least {min}"))),
             (_, true) => Err(Refusal::Value(format!("Value must be no more than {max}"))),
             _ => Ok(()),
         };
         let one_of = |text: &str, all: &[&str]| {
-            Refusal::Element(
-                text.to_owned(),
-                format!("String must be one of: {}", all.join(", ")),
-            )
+            Refusal::Element(text.to_owned(), format!("String must be one of: {}", all.join(", ")))
         };
         match (self, value) {
             (Check::AtLeast(min), Value::Int(n)) => range(n < min, false, min, &""),
             (Check::Between(min, max), Value::Int(n)) => range(n < min, n > max, min, max),
             (Check::Fraction(min, max), Value::Double(x)) => range(x < min, x > max, min, max),
-            (Check::OneOf(all), Value::Text(t)) if !all.contains(&t.as_str()) => {
-                Err(one_of(t, all))
-            }
-            (Check::OneOfIgnoreCase(all), Value::Text(t))
-                if !all.iter().any(|a| a.eq_ignore_ascii_case(t)) =>
-            {
-                Err(Refusal::Value(format!(
-                    "String must be one of (case insensitive): {}",
-                    all.join(", ")
-                )))
+            (Check::OneOf(all), Value::Text(t)) if !all.contains(&t.as_str()) => Err(one_of(t, all)),
+            (Check::OneOfIgnoreCase(all), Value::Text(t)) if !all.iter().any(|a| a.eq_ignore_ascii_case(t)) => {
+                Err(Refusal::Value(format!("String must be one of (case insensitive): {}", all.join(", "))))
             }
             (Check::EachOf(all) | Check::SomeOf(all), Value::List(list)) => {
                 let stranger = list.iter().find(|t| !all.contains(&t.as_str()));
                 let stranger = stranger.map_or(Ok(()), |t| Err(one_of(t, all)));
                 stranger.and_then(|()| self.length(list, &format!("[{}]", all.join(", "))))
             }
-            (Check::Elements | Check::SomeElements, Value::List(list)) => {
-                self.length(list, "any non-empty value")
-            }
+            (Check::Elements | Check::SomeElements, Value::List(list)) => self.length(list, "any non-empty value"),
             (Check::NonEmpty, Value::Text(t)) if t.is_empty() => {
                 Err(Refusal::Value("String must be non-empty".to_owned()))
             }
@@ -363,9 +334,7 @@ impl std::fmt::Debug for Password {
 
 /// Finds a key by name. Tables are sorted, which the tests check.
 pub fn find<'a>(keys: &'a [ConfigKey], name: &str) -> Option<&'a ConfigKey> {
-    keys.binary_search_by(|k| k.name.cmp(name))
-        .ok()
-        .and_then(|i| keys.get(i))
+    keys.binary_search_by(|k| k.name.cmp(name)).ok().and_then(|i| keys.get(i))
 }
 
 /// The next key's typed value; the first half of what `config_def!` expands to.
@@ -374,17 +343,13 @@ pub fn typed<T: ConfigValue>(
     given: &BTreeMap<String, String>,
 ) -> Result<T, ConfigError> {
     let Some(key) = keys.next() else {
-        return Err(ConfigError::Conflict(
-            "the struct has more fields than its table has keys".to_owned(),
-        ));
+        return Err(ConfigError::Conflict("the struct has more fields than its table has keys".to_owned()));
     };
     let text = given.get(key.name).map(String::as_str).or(key.default);
     let value = text.map(|text| key.parse(text)).transpose()?;
     T::from_value(value).map_err(|allowed| match text {
         Some(text) => ConfigError::invalid(key.name, text, allowed),
-        None => ConfigError::Missing {
-            key: key.name.to_owned(),
-        },
+        None => ConfigError::Missing { key: key.name.to_owned() },
     })
 }
 

@@ -32,9 +32,7 @@ impl SecurityProtocol {
     /// The protocol of that name, in capitals or not.
     pub fn from_name(name: &str) -> Option<Self> {
         use SecurityProtocol::{Plaintext, SaslPlaintext, SaslSsl, Ssl};
-        [Plaintext, Ssl, SaslPlaintext, SaslSsl]
-            .into_iter()
-            .find(|p| p.name().eq_ignore_ascii_case(name))
+        [Plaintext, Ssl, SaslPlaintext, SaslSsl].into_iter().find(|p| p.name().eq_ignore_ascii_case(name))
     }
 
     /// The number in registration records.
@@ -57,16 +55,8 @@ pub struct EndPoint {
 
 impl std::fmt::Display for EndPoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (open, close) = if self.host.contains(':') {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
-        write!(
-            f,
-            "{}://{open}{}{close}:{}",
-            self.listener, self.host, self.port
-        )
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{}://{open}{}{close}:{}", self.listener, self.host, self.port)
     }
 }
 
@@ -81,9 +71,7 @@ pub fn parse_protocol_map(text: &str) -> Result<BTreeMap<String, SecurityProtoco
         };
         match SecurityProtocol::from_name(protocol.trim()) {
             Some(protocol) => Ok((name.trim().to_uppercase(), protocol)),
-            None => Err(ConfigError::Conflict(format!(
-                "Invalid security protocol `{protocol}` defined in {KEY}"
-            ))),
+            None => Err(ConfigError::Conflict(format!("Invalid security protocol `{protocol}` defined in {KEY}"))),
         }
     };
     let entries = text.split(',').map(str::trim).filter(|e| !e.is_empty());
@@ -94,10 +82,7 @@ pub fn parse_protocol_map(text: &str) -> Result<BTreeMap<String, SecurityProtoco
 fn split(text: &str) -> Option<(&str, &str, i64)> {
     let (name, rest) = text.split_once("://")?;
     let (host, port) = rest.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let host_char = |c: char| c.is_ascii_alphanumeric() || "-%._:".contains(c);
     host.chars().all(host_char).then_some(())?;
     Some((name, host, port.parse().ok()?))
@@ -126,31 +111,18 @@ pub fn parse(
     Ok(endpoints)
 }
 
-fn parse_one(
-    entry: &str,
-    protocols: &BTreeMap<String, SecurityProtocol>,
-) -> Result<EndPoint, String> {
+fn parse_one(entry: &str, protocols: &BTreeMap<String, SecurityProtocol>) -> Result<EndPoint, String> {
     let unreadable = || format!("Unable to parse {entry} to a broker endpoint");
     let (name, host, port) = split(entry).ok_or_else(unreadable)?;
     let listener = name.to_uppercase();
     let no_protocol = || format!("No security protocol defined for listener {listener}");
     let protocol = *protocols.get(&listener).ok_or_else(no_protocol)?;
-    let port =
-        u16::try_from(port).map_err(|_| format!("Port {port} is not between 0 and 65535"))?;
-    Ok(EndPoint {
-        listener,
-        host: host.to_owned(),
-        port,
-        protocol,
-    })
+    let port = u16::try_from(port).map_err(|_| format!("Port {port} is not between 0 and 65535"))?;
+    Ok(EndPoint { listener, host: host.to_owned(), port, protocol })
 }
 
 /// The error gets the list of all listeners.
-fn check_distinct(
-    a: &EndPoint,
-    b: &EndPoint,
-    bind: bool,
-) -> Result<(), impl Fn(&str) -> String + use<>> {
+fn check_distinct(a: &EndPoint, b: &EndPoint, bind: bool) -> Result<(), impl Fn(&str) -> String + use<>> {
     let ip_versions = [a, b].map(|e| Some(e.host.parse::<IpAddr>().ok()?.is_ipv4()));
     let one_of_each = matches!(ip_versions, [Some(x), Some(y)] if x != y);
     let both_ips = ip_versions.iter().all(Option::is_some);

@@ -33,9 +33,7 @@ pub fn parse_voters(entries: &[String]) -> Result<Vec<Voter>, ConfigError> {
         };
         let Some(HostPort { host, port }) = host_port(address) else {
             let what = "Failed to parse host name from entry";
-            return refused(format!(
-                "{what} {entry} for the configuration {VOTERS}. {FORM}"
-            ));
+            return refused(format!("{what} {entry} for the configuration {VOTERS}. {FORM}"));
         };
         if host == "0.0.0.0" {
             return refused(format!("Host string ({host}) is not routeable"));
@@ -60,13 +58,7 @@ pub fn parse_bootstrap_servers(entries: &[String]) -> Result<Vec<HostPort>, Conf
 
 fn host_port(text: &str) -> Option<HostPort> {
     let (host, port) = text.rsplit_once(':')?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     (!host.is_empty()).then_some(())?;
-    Some(HostPort {
-        host: host.to_owned(),
-        port: port.parse().ok()?,
-    })
+    Some(HostPort { host: host.to_owned(), port: port.parse().ok()? })
 }
