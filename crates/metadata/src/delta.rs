@@ -51,7 +51,13 @@ impl MetadataDelta {
             deleted_topics: Vec::new(),
             changed_partitions: Vec::new(),
             changed_brokers: BTreeSet::new(),
-            changed_configs: previous.configs.map().changes(image.configs.map()).into_iter().map(|(r, _, _)| r.clone()).collect(),
+            changed_configs: previous
+                .configs
+                .map()
+                .changes(image.configs.map())
+                .into_iter()
+                .map(|(r, _, _)| r.clone())
+                .collect(),
             features_changed: previous.features != image.features,
             producer_ids_changed: previous.next_producer_id != image.next_producer_id,
             quotas_changed: previous.quotas != image.quotas,
@@ -71,9 +77,12 @@ impl MetadataDelta {
                 (None, None) => {}
             }
         }
-        delta.changed_partitions.sort_by(|a, b| (a.topic_id, a.partition).cmp(&(b.topic_id, b.partition)));
+        delta
+            .changed_partitions
+            .sort_by(|a, b| (a.topic_id, a.partition).cmp(&(b.topic_id, b.partition)));
         if !Arc::ptr_eq(&previous.cluster, &image.cluster) {
-            delta.changed_brokers = differing_keys(&previous.cluster.brokers, &image.cluster.brokers);
+            delta.changed_brokers =
+                differing_keys(&previous.cluster.brokers, &image.cluster.brokers);
         }
         delta
     }
@@ -109,8 +118,16 @@ impl MetadataDelta {
     }
 }
 
-fn differing_keys<K: Ord + Clone, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeSet<K> {
-    let gone_or_changed = old.iter().filter(|(key, value)| new.get(key) != Some(value));
+fn differing_keys<K: Ord + Clone, V: PartialEq>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> BTreeSet<K> {
+    let gone_or_changed = old
+        .iter()
+        .filter(|(key, value)| new.get(key) != Some(value));
     let added = new.iter().filter(|(key, _)| !old.contains_key(key));
-    gone_or_changed.chain(added).map(|(key, _)| key.clone()).collect()
+    gone_or_changed
+        .chain(added)
+        .map(|(key, _)| key.clone())
+        .collect()
 }

@@ -6,20 +6,30 @@
 mod cluster;
 mod configs;
 mod features;
+mod replay;
 mod security;
 mod shared_map;
+mod to_records;
 mod topics;
 
 use std::sync::Arc;
 
-pub use cluster::{BrokerRegistration, ClusterImage, ControllerRegistration, Endpoint, VersionRange};
+pub use cluster::{
+    BrokerRegistration, ClusterImage, ControllerRegistration, Endpoint, VersionRange,
+};
 pub use configs::{ConfigResource, ConfigsImage, ResourceType};
 pub use features::{FeaturesImage, METADATA_VERSION};
+pub use replay::ReplayError;
+pub(crate) use replay::{Transaction, transaction_step};
 pub use security::{
-    AccessControlEntry, AclsImage, DelegationToken, QuotaEntity, QuotasImage, ScramCredential, ScramImage, TokensImage,
+    AccessControlEntry, AclsImage, DelegationToken, QuotaEntity, QuotasImage, ScramCredential,
+    ScramImage, TokensImage,
 };
 pub use shared_map::SharedMap;
-pub use topics::{LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, PartitionImage, TopicImage, TopicsImage};
+pub(crate) use to_records::partition_record;
+pub use topics::{
+    LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, PartitionImage, TopicImage, TopicsImage,
+};
 
 /// Which part of the metadata log an image contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +43,11 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    pub const EMPTY: Provenance = Provenance { last_offset: -1, last_epoch: -1, last_timestamp_ms: -1 };
+    pub const EMPTY: Provenance = Provenance {
+        last_offset: -1,
+        last_epoch: -1,
+        last_timestamp_ms: -1,
+    };
 }
 
 impl Default for Provenance {
