@@ -2,8 +2,10 @@
 
 mod bench;
 mod codegen;
+mod docs;
 mod needs;
 mod test;
+mod tidy;
 
 use anyhow::{Result, bail};
 
@@ -13,7 +15,9 @@ type Command = (&'static str, &'static str, fn(&[String]) -> Result<()>);
 const COMMANDS: &[Command] = &[
     ("bench", "the same load on Milena and on Apache Kafka", bench::run),
     ("codegen", "make the messages of crates/protocol from spec/ (--check: only compare)", codegen::run),
+    ("docs", "make the reference pages that follow from tables (--check: only compare)", docs::run),
     ("test", "install what the tests need and run them all", test::run),
+    ("tidy", "crate edges, file headers and sizes, marks of configuration keys", tidy::run),
 ];
 
 fn main() -> Result<()> {

@@ -5,11 +5,7 @@
 pub enum ConfigError {
     /// The value has the wrong type or is outside its range.
     #[error("Invalid value {value} for configuration {key}: {allowed}")]
-    InvalidValue {
-        key: String,
-        value: String,
-        allowed: String,
-    },
+    InvalidValue { key: String, value: String, allowed: String },
     /// No such key among the keys of this resource.
     #[error("Unknown {resource} config name: {key}")]
     UnknownKey { resource: &'static str, key: String },
@@ -26,10 +22,6 @@ pub enum ConfigError {
 
 impl ConfigError {
     pub fn invalid(key: &str, value: impl std::fmt::Display, allowed: impl Into<String>) -> Self {
-        ConfigError::InvalidValue {
-            key: key.to_owned(),
-            value: value.to_string(),
-            allowed: allowed.into(),
-        }
+        ConfigError::InvalidValue { key: key.to_owned(), value: value.to_string(), allowed: allowed.into() }
     }
 }

@@ -79,9 +79,7 @@ impl Uuid {
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut buf = [0u8; 22];
-        let written = URL_SAFE_NO_PAD
-            .encode_slice(self.0, &mut buf)
-            .map_err(|_| fmt::Error)?;
+        let written = URL_SAFE_NO_PAD.encode_slice(self.0, &mut buf).map_err(|_| fmt::Error)?;
         f.pad(std::str::from_utf8(&buf[..written]).map_err(|_| fmt::Error)?)
     }
 }
@@ -116,10 +114,8 @@ impl FromStr for Uuid {
             .decode(text.trim_end_matches('='))
             .map_err(|_| UuidParseError::NotBase64(text.to_owned()))?;
         let len = bytes.len();
-        let bytes: [u8; 16] = bytes.try_into().map_err(|_| UuidParseError::WrongLength {
-            text: text.to_owned(),
-            len,
-        })?;
+        let bytes: [u8; 16] =
+            bytes.try_into().map_err(|_| UuidParseError::WrongLength { text: text.to_owned(), len })?;
         Ok(Uuid(bytes))
     }
 }
@@ -133,10 +129,7 @@ pub struct TopicPartition {
 
 impl TopicPartition {
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        TopicPartition {
-            topic: topic.into(),
-            partition,
-        }
+        TopicPartition { topic: topic.into(), partition }
     }
 }
 
@@ -162,18 +155,11 @@ pub struct TopicIdPartition {
 
 impl TopicIdPartition {
     pub fn new(topic_id: Uuid, topic: impl Into<Arc<str>>, partition: i32) -> Self {
-        TopicIdPartition {
-            topic_id,
-            topic: topic.into(),
-            partition,
-        }
+        TopicIdPartition { topic_id, topic: topic.into(), partition }
     }
 
     pub fn topic_partition(&self) -> TopicPartition {
-        TopicPartition {
-            topic: self.topic.clone(),
-            partition: self.partition,
-        }
+        TopicPartition { topic: self.topic.clone(), partition: self.partition }
     }
 }
 
@@ -197,33 +183,15 @@ mod tests {
     fn text_form_is_kafkas() {
         assert_eq!(Uuid::ZERO.to_string(), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(Uuid::METADATA_TOPIC.to_string(), "AAAAAAAAAAAAAAAAAAAAAQ");
-        assert_eq!(
-            "AAAAAAAAAAAAAAAAAAAAAQ".parse::<Uuid>(),
-            Ok(Uuid::METADATA_TOPIC)
-        );
-        assert_eq!(
-            "AAAAAAAAAAAAAAAAAAAAAQ==".parse::<Uuid>(),
-            Ok(Uuid::METADATA_TOPIC)
-        );
+        assert_eq!("AAAAAAAAAAAAAAAAAAAAAQ".parse::<Uuid>(), Ok(Uuid::METADATA_TOPIC));
+        assert_eq!("AAAAAAAAAAAAAAAAAAAAAQ==".parse::<Uuid>(), Ok(Uuid::METADATA_TOPIC));
     }
 
     #[test]
     fn bad_text_says_why() {
-        assert_eq!(
-            "AAAA".parse::<Uuid>(),
-            Err(UuidParseError::WrongLength {
-                text: "AAAA".into(),
-                len: 3
-            })
-        );
-        assert!(matches!(
-            "x".repeat(25).parse::<Uuid>(),
-            Err(UuidParseError::TooLong(_))
-        ));
-        assert!(matches!(
-            "!!!!!!!!!!!!!!!!!!!!!!".parse::<Uuid>(),
-            Err(UuidParseError::NotBase64(_))
-        ));
+        assert_eq!("AAAA".parse::<Uuid>(), Err(UuidParseError::WrongLength { text: "AAAA".into(), len: 3 }));
+        assert!(matches!("x".repeat(25).parse::<Uuid>(), Err(UuidParseError::TooLong(_))));
+        assert!(matches!("!!!!!!!!!!!!!!!!!!!!!!".parse::<Uuid>(), Err(UuidParseError::NotBase64(_))));
     }
 
     proptest::proptest! {
@@ -249,9 +217,6 @@ mod tests {
     fn partitions_display_as_directories() {
         let tp = TopicPartition::new("my-topic", 3);
         assert_eq!(tp.to_string(), "my-topic-3");
-        assert_eq!(
-            TopicIdPartition::new(Uuid::ZERO, "t", 0).to_string(),
-            "AAAAAAAAAAAAAAAAAAAAAA:t-0"
-        );
+        assert_eq!(TopicIdPartition::new(Uuid::ZERO, "t", 0).to_string(), "AAAAAAAAAAAAAAAAAAAAAA:t-0");
     }
 }

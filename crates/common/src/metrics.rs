@@ -63,10 +63,7 @@ struct HistogramCells {
 impl Default for Histogram {
     fn default() -> Self {
         let buckets = (0..BUCKETS).map(|_| AtomicU64::new(0)).collect();
-        Histogram(Arc::new(HistogramCells {
-            buckets,
-            sum: AtomicU64::new(0),
-        }))
+        Histogram(Arc::new(HistogramCells { buckets, sum: AtomicU64::new(0) }))
     }
 }
 
@@ -76,8 +73,7 @@ fn bucket_of(value: u64) -> usize {
     }
     let exponent = 63 - value.leading_zeros();
     let shift = exponent - SUB_BUCKET_BITS;
-    ((shift as usize + 1) << SUB_BUCKET_BITS)
-        + ((value >> shift) as usize & ((1 << SUB_BUCKET_BITS) - 1))
+    ((shift as usize + 1) << SUB_BUCKET_BITS) + ((value >> shift) as usize & ((1 << SUB_BUCKET_BITS) - 1))
 }
 
 fn bucket_start(bucket: usize) -> u64 {
@@ -97,11 +93,7 @@ impl Histogram {
     }
 
     pub fn count(&self) -> u64 {
-        self.0
-            .buckets
-            .iter()
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .sum()
+        self.0.buckets.iter().map(|cell| cell.load(Ordering::Relaxed)).sum()
     }
 
     pub fn sum(&self) -> u64 {
@@ -110,12 +102,7 @@ impl Histogram {
 
     /// The lower end of the bucket that holds the quantile `q` (0.0 to 1.0); 0 when nothing was recorded.
     pub fn quantile(&self, q: f64) -> u64 {
-        let counts: Vec<u64> = self
-            .0
-            .buckets
-            .iter()
-            .map(|cell| cell.load(Ordering::Relaxed))
-            .collect();
+        let counts: Vec<u64> = self.0.buckets.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
         let total: u64 = counts.iter().sum();
         let rank = ((total as f64 * q).ceil() as u64).max(1);
         let mut seen = 0;
@@ -162,9 +149,7 @@ impl Metrics {
         name: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Counter {
-        match self.entry(domain, kind, name, labels, || {
-            Metric::Counter(Counter::default())
-        }) {
+        match self.entry(domain, kind, name, labels, || Metric::Counter(Counter::default())) {
             Metric::Counter(counter) => counter,
             _ => Counter::default(),
         }
@@ -177,9 +162,7 @@ impl Metrics {
         name: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Gauge {
-        match self.entry(domain, kind, name, labels, || {
-            Metric::Gauge(Gauge::default())
-        }) {
+        match self.entry(domain, kind, name, labels, || Metric::Gauge(Gauge::default())) {
             Metric::Gauge(gauge) => gauge,
             _ => Gauge::default(),
         }
@@ -192,9 +175,7 @@ impl Metrics {
         name: &'static str,
         labels: &[(&'static str, &str)],
     ) -> Histogram {
-        match self.entry(domain, kind, name, labels, || {
-            Metric::Histogram(Histogram::default())
-        }) {
+        match self.entry(domain, kind, name, labels, || Metric::Histogram(Histogram::default())) {
             Metric::Histogram(histogram) => histogram,
             _ => Histogram::default(),
         }
@@ -202,12 +183,7 @@ impl Metrics {
 
     /// Forgets every metric that carries this label, such as those of a deleted topic.
     pub fn remove_labelled(&self, label: &str, value: &str) {
-        self.0.lock().retain(|name, _| {
-            !name
-                .labels
-                .iter()
-                .any(|(key, val)| *key == label && val == value)
-        });
+        self.0.lock().retain(|name, _| !name.labels.iter().any(|(key, val)| *key == label && val == value));
     }
 
     /// Everything in the Prometheus text format.
@@ -225,43 +201,15 @@ impl Metrics {
                 let _ = writeln!(out, "# TYPE {family} {kind}");
             }
             match metric {
-                Metric::Counter(counter) => sample(
-                    &mut out,
-                    &family,
-                    "",
-                    &name.labels,
-                    None,
-                    counter.get() as f64,
-                ),
-                Metric::Gauge(gauge) => sample(
-                    &mut out,
-                    &family,
-                    "",
-                    &name.labels,
-                    None,
-                    gauge.get() as f64,
-                ),
+                Metric::Counter(counter) => sample(&mut out, &family, "", &name.labels, None, counter.get() as f64),
+                Metric::Gauge(gauge) => sample(&mut out, &family, "", &name.labels, None, gauge.get() as f64),
                 Metric::Histogram(histogram) => {
                     for q in ["0.50", "0.75", "0.95", "0.98", "0.99", "0.999"] {
                         let value = histogram.quantile(q.parse().unwrap_or(0.5)) as f64;
                         sample(&mut out, &family, "", &name.labels, Some(q), value);
                     }
-                    sample(
-                        &mut out,
-                        &family,
-                        "_sum",
-                        &name.labels,
-                        None,
-                        histogram.sum() as f64,
-                    );
-                    sample(
-                        &mut out,
-                        &family,
-                        "_count",
-                        &name.labels,
-                        None,
-                        histogram.count() as f64,
-                    );
+                    sample(&mut out, &family, "_sum", &name.labels, None, histogram.sum() as f64);
+                    sample(&mut out, &family, "_count", &name.labels, None, histogram.count() as f64);
                 }
             }
             last_family = family;
@@ -277,28 +225,14 @@ impl Metrics {
         labels: &[(&'static str, &str)],
         make: impl FnOnce() -> Metric,
     ) -> Metric {
-        let labels = labels
-            .iter()
-            .map(|&(key, value)| (key, value.to_owned()))
-            .collect();
-        self.0
-            .lock()
-            .entry(MetricName {
-                domain,
-                kind,
-                name,
-                labels,
-            })
-            .or_insert_with(make)
-            .clone()
+        let labels = labels.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        self.0.lock().entry(MetricName { domain, kind, name, labels }).or_insert_with(make).clone()
     }
 }
 
 fn exported_name(name: &MetricName) -> String {
     let short = name.name.strip_suffix("PerSec").unwrap_or(name.name);
-    format!("{}_{}_{}", name.domain, name.kind, short)
-        .replace(['.', '-'], "_")
-        .to_lowercase()
+    format!("{}_{}_{}", name.domain, name.kind, short).replace(['.', '-'], "_").to_lowercase()
 }
 
 fn sample(
@@ -312,21 +246,11 @@ fn sample(
     let mut text: Vec<String> = labels
         .iter()
         .map(|(key, value)| {
-            format!(
-                "{key}=\"{}\"",
-                value
-                    .replace('\\', "\\\\")
-                    .replace('"', "\\\"")
-                    .replace('\n', "\\n")
-            )
+            format!("{key}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
         })
         .collect();
     text.extend(quantile.map(|q| format!("quantile=\"{q}\"")));
-    let braces = if text.is_empty() {
-        String::new()
-    } else {
-        format!("{{{}}}", text.join(","))
-    };
+    let braces = if text.is_empty() { String::new() } else { format!("{{{}}}", text.join(",")) };
     let _ = writeln!(out, "{family}{suffix}{braces} {value}");
 }
 
@@ -337,42 +261,18 @@ mod tests {
     #[test]
     fn exposition_uses_the_names_dashboards_know() {
         let metrics = Metrics::new();
-        metrics
-            .counter(
-                "kafka.server",
-                "BrokerTopicMetrics",
-                "MessagesInPerSec",
-                &[("topic", "a\"b")],
-            )
-            .add(3);
-        metrics
-            .gauge(
-                "kafka.server",
-                "ReplicaManager",
-                "UnderReplicatedPartitions",
-                &[],
-            )
-            .set(2);
-        let time = metrics.histogram(
-            "kafka.network",
-            "RequestMetrics",
-            "TotalTimeMs",
-            &[("request", "Produce")],
-        );
+        metrics.counter("kafka.server", "BrokerTopicMetrics", "MessagesInPerSec", &[("topic", "a\"b")]).add(3);
+        metrics.gauge("kafka.server", "ReplicaManager", "UnderReplicatedPartitions", &[]).set(2);
+        let time = metrics.histogram("kafka.network", "RequestMetrics", "TotalTimeMs", &[("request", "Produce")]);
         (1..=100).for_each(|ms| time.record(ms));
         let text = metrics.expose();
         assert!(text.contains("# TYPE kafka_server_brokertopicmetrics_messagesin_total counter\nkafka_server_brokertopicmetrics_messagesin_total{topic=\"a\\\"b\"} 3\n"), "{text}");
+        assert!(text.contains("kafka_server_replicamanager_underreplicatedpartitions 2\n"), "{text}");
+        assert!(text.contains("kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 100\n"), "{text}");
         assert!(
-            text.contains("kafka_server_replicamanager_underreplicatedpartitions 2\n"),
+            text.contains("kafka_network_requestmetrics_totaltimems{request=\"Produce\",quantile=\"0.50\"} 48\n"),
             "{text}"
         );
-        assert!(
-            text.contains(
-                "kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 100\n"
-            ),
-            "{text}"
-        );
-        assert!(text.contains("kafka_network_requestmetrics_totaltimems{request=\"Produce\",quantile=\"0.50\"} 48\n"), "{text}");
     }
 
     #[test]

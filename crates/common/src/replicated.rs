@@ -25,16 +25,10 @@ impl<R, Rec> Outcome<R, Rec> {
 
     /// A response that changes nothing.
     pub fn response(response: R) -> Self {
-        Outcome {
-            records: Vec::new(),
-            response,
-        }
+        Outcome { records: Vec::new(), response }
     }
 
     pub fn map<T>(self, f: impl FnOnce(R) -> T) -> Outcome<T, Rec> {
-        Outcome {
-            records: self.records,
-            response: f(self.response),
-        }
+        Outcome { records: self.records, response: f(self.response) }
     }
 }

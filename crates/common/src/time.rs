@@ -38,26 +38,18 @@ impl SystemClock {
     /// The `Instant` of a monotonic reading, for handing a deadline to an async runtime.
     pub fn instant_of(mono_ms: u64) -> Instant {
         let start = mono_start();
-        start
-            .checked_add(Duration::from_millis(mono_ms))
-            .unwrap_or(start)
+        start.checked_add(Duration::from_millis(mono_ms)).unwrap_or(start)
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the door to the machine's monotonic clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "the door to the machine's monotonic clock")]
 fn mono_start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
 impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the door to the machine's clocks"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the door to the machine's clocks")]
     fn now(&self) -> Now {
         let start = mono_start();
         Now {
@@ -79,10 +71,7 @@ pub struct ManualClock {
 
 impl ManualClock {
     pub fn new(now: Now) -> Self {
-        ManualClock {
-            mono_ms: AtomicU64::new(now.mono_ms),
-            wall_ms: AtomicI64::new(now.wall_ms),
-        }
+        ManualClock { mono_ms: AtomicU64::new(now.mono_ms), wall_ms: AtomicI64::new(now.wall_ms) }
     }
 
     /// Moves both clocks forward.
@@ -99,10 +88,7 @@ impl ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Now {
-        Now {
-            mono_ms: self.mono_ms.load(Ordering::SeqCst),
-            wall_ms: self.wall_ms.load(Ordering::SeqCst),
-        }
+        Now { mono_ms: self.mono_ms.load(Ordering::SeqCst), wall_ms: self.wall_ms.load(Ordering::SeqCst) }
     }
 }
 
@@ -116,11 +102,7 @@ pub struct Timers<K> {
 
 impl<K> Default for Timers<K> {
     fn default() -> Self {
-        Timers {
-            by_deadline: BTreeMap::new(),
-            by_key: HashMap::new(),
-            next_seq: 0,
-        }
+        Timers { by_deadline: BTreeMap::new(), by_key: HashMap::new(), next_seq: 0 }
     }
 }
 
@@ -159,9 +141,7 @@ impl<K: Clone + Eq + Hash> Timers<K> {
 
     /// The monotonic instant at which `pop_due` next yields something.
     pub fn next_deadline(&self) -> Option<u64> {
-        self.by_deadline
-            .first_key_value()
-            .map(|(&(at_mono_ms, _), _)| at_mono_ms)
+        self.by_deadline.first_key_value().map(|(&(at_mono_ms, _), _)| at_mono_ms)
     }
 
     /// The deadline of one key.
@@ -184,34 +164,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn at(mono_ms: u64) -> Now {
-        Now {
-            mono_ms,
-            wall_ms: 0,
-        }
+        Now { mono_ms, wall_ms: 0 }
     }
 
     #[test]
     fn manual_clock_moves_only_by_hand() {
-        let clock = ManualClock::new(Now {
-            mono_ms: 5,
-            wall_ms: 1_000,
-        });
+        let clock = ManualClock::new(Now { mono_ms: 5, wall_ms: 1_000 });
         clock.advance_ms(10);
-        assert_eq!(
-            clock.now(),
-            Now {
-                mono_ms: 15,
-                wall_ms: 1_010
-            }
-        );
+        assert_eq!(clock.now(), Now { mono_ms: 15, wall_ms: 1_010 });
         clock.set_wall_ms(-3);
-        assert_eq!(
-            clock.now(),
-            Now {
-                mono_ms: 15,
-                wall_ms: -3
-            }
-        );
+        assert_eq!(clock.now(), Now { mono_ms: 15, wall_ms: -3 });
     }
 
     #[test]

@@ -5,9 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use milena_common::config::describe::{self, BrokerLayers, ConfigEntry, Settings};
-use milena_common::config::{
-    BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, TopicConfig,
-};
+use milena_common::config::{BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, TopicConfig};
 
 struct Row {
     topic: bool,
@@ -23,17 +21,7 @@ struct Row {
 fn rows(text: &str) -> Vec<Row> {
     let row = |line: &str| {
         let c: Vec<&str> = line.split('\t').collect();
-        let [
-            resource,
-            name,
-            value,
-            ty,
-            source,
-            read_only,
-            sensitive,
-            synonyms,
-        ] = c[..]
-        else {
+        let [resource, name, value, ty, source, read_only, sensitive, synonyms] = c[..] else {
             panic!("bad row {line}")
         };
         Row {
@@ -51,11 +39,7 @@ fn rows(text: &str) -> Vec<Row> {
 }
 
 fn synonyms(entry: &ConfigEntry) -> String {
-    let each: Vec<String> = entry
-        .synonyms
-        .iter()
-        .map(|s| format!("{}:{}", s.source.name(), s.name))
-        .collect();
+    let each: Vec<String> = entry.synonyms.iter().map(|s| format!("{}:{}", s.source.name(), s.name)).collect();
     format!("[{}]", each.join(", "))
 }
 
@@ -81,63 +65,34 @@ fn describe_configs_answers_as_kafka_4_3_does() {
     for row in rows.iter().filter(|r| !r.topic) {
         match row.source.as_str() {
             "STATIC_BROKER_CONFIG" => _ = file.insert(row.name.clone(), row.value.clone()),
-            "DYNAMIC_DEFAULT_BROKER_CONFIG" => {
-                _ = default.insert(row.name.clone(), row.value.clone())
-            }
+            "DYNAMIC_DEFAULT_BROKER_CONFIG" => _ = default.insert(row.name.clone(), row.value.clone()),
             _ => {}
         }
     }
     let own = Settings::new();
-    let layers = BrokerLayers {
-        file: &file,
-        default: &default,
-        own: &own,
-    };
-    let config = BrokerConfig::from_properties(file.clone())
-        .unwrap()
-        .with_dynamic(&default, &own)
-        .unwrap();
+    let layers = BrokerLayers { file: &file, default: &default, own: &own };
+    let config = BrokerConfig::from_properties(file.clone()).unwrap().with_dynamic(&default, &own).unwrap();
     let answers: BTreeMap<(bool, String), ConfigEntry> = describe::broker(layers, None)
         .into_iter()
         .map(|e| ((false, e.name.clone()), e))
-        .chain(
-            describe::topic(&config, layers, &own, None)
-                .into_iter()
-                .map(|e| ((true, e.name.clone()), e)),
-        )
+        .chain(describe::topic(&config, layers, &own, None).into_iter().map(|e| ((true, e.name.clone()), e)))
         .collect();
 
     let mut wrong = Vec::new();
     for r in &rows {
-        let expected = format!(
-            "{} = {} {} {} {} {} {}",
-            r.name, r.value, r.ty, r.source, r.read_only, r.sensitive, r.synonyms
-        );
-        let got = answers
-            .get(&(r.topic, r.name.clone()))
-            .map_or("nothing".to_owned(), show);
+        let expected =
+            format!("{} = {} {} {} {} {} {}", r.name, r.value, r.ty, r.source, r.read_only, r.sensitive, r.synonyms);
+        let got = answers.get(&(r.topic, r.name.clone())).map_or("nothing".to_owned(), show);
         if got != expected {
             wrong.push(format!("expected {expected}\n     got {got}"));
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} keys differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} keys differ:\n{}", wrong.len(), wrong.join("\n"));
 
     let known: BTreeSet<(bool, &str)> = rows.iter().map(|r| (r.topic, r.name.as_str())).collect();
-    let extra: Vec<&str> = answers
-        .keys()
-        .filter(|(t, n)| !known.contains(&(*t, n.as_str())))
-        .map(|(_, n)| n.as_str())
-        .collect();
-    assert_eq!(
-        extra,
-        ["log.ack.durability", "ack.durability"],
-        "keys that Kafka does not list"
-    );
+    let extra: Vec<&str> =
+        answers.keys().filter(|(t, n)| !known.contains(&(*t, n.as_str()))).map(|(_, n)| n.as_str()).collect();
+    assert_eq!(extra, ["log.ack.durability", "ack.durability"], "keys that Kafka does not list");
 }
 
 #[test]
@@ -152,18 +107,13 @@ fn every_key_of_kafka_3_3_is_known_with_its_type() {
         "log.dirs",
     ];
     for row in rows(include_str!("golden/configs-3.3.1.tsv")) {
-        let key = if row.topic {
-            TopicConfig::key(&row.name)
-        } else {
-            BrokerConfig::key(&row.name)
-        };
+        let key = if row.topic { TopicConfig::key(&row.name) } else { BrokerConfig::key(&row.name) };
         let key = key.unwrap_or_else(|| panic!("{} is not known", row.name));
         if !became_lists.contains(&key.name) {
             assert_eq!(key.ty.name(), row.ty, "{}", row.name);
         }
         if row.value != "null" && row.value != "DIR" && !key.sensitive() {
-            key.parse(&row.value)
-                .unwrap_or_else(|e| panic!("the value of 3.3 is refused: {e}"));
+            key.parse(&row.value).unwrap_or_else(|e| panic!("the value of 3.3 is refused: {e}"));
         }
     }
 }
@@ -180,10 +130,7 @@ fn tables() -> [(&'static str, &'static [ConfigKey]); 4] {
 #[test]
 fn tables_are_sorted_and_every_default_passes_its_own_check() {
     for (table, keys) in tables() {
-        assert!(
-            keys.is_sorted_by(|a, b| a.name < b.name),
-            "{table} is not sorted"
-        );
+        assert!(keys.is_sorted_by(|a, b| a.name < b.name), "{table} is not sorted");
         for key in keys {
             if let Some(default) = key.default {
                 let value = key.parse(default).unwrap();

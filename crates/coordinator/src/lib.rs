@@ -1,1 +1,22 @@
-//! coordinator
+//! Coordinators: who is in a group, where it stands, and how that survives.
+//!
+//! `GroupCoordinator` is the face; `group` decides as a pure state machine; `shard` drives partitions; `writer` is the seam to
+//! the log that stores them. Nothing here sees a socket, a log or a replica.
+//!
+//! A broker wires it so: `GroupCoordinator::new(GroupConfig::from(&broker_config), writer, clock)` inside a tokio runtime;
+//! `set_num_partitions` when `__consumer_offsets` is first seen in the metadata; `on_election` (spawned) and `on_resignation` as this
+//! broker gains and loses leadership of its partitions, `on_topics_deleted` as topics go. A handler authorises the group,
+//! removes topics that may not be used or do not exist, resolves topic ids to names (OffsetCommit and OffsetFetch v10; the ids are
+//! passed on and come back), calls the method of its API, and merges what it had removed. FindCoordinator is the handler's:
+//! `partition_for` names the partition whose leader it answers with, after creating the topic if need be.
+
+mod coordinator;
+mod group;
+mod shard;
+pub mod testing;
+mod writer;
+
+pub use coordinator::{GroupCoordinator, partition_for};
+pub use group::{GroupConfig, GroupContext, GroupRecord, GroupShard, Parked};
+pub use shard::{ReplyId, Runtime, Shard};
+pub use writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};

@@ -583,9 +583,13 @@ fn rewrite(
         builder = builder.with_log_append_time(now_ms);
     }
     let mut newest = (NO_TIMESTAMP, 0);
-    let records = batch
-        .records(DecompressLimit(MAX_REWRITTEN_BYTES))
-        .map_err(unreadable)?;
+    let limit = match codec {
+        Compression::None => {
+            MAX_REWRITTEN_BYTES.min(usize::try_from(rules.max_message_bytes).unwrap_or(0))
+        }
+        _ => MAX_REWRITTEN_BYTES,
+    };
+    let records = batch.records(DecompressLimit(limit)).map_err(unreadable)?;
     for (index, record) in (0..).zip(records) {
         let record = record.map_err(unreadable)?;
         if record.timestamp > newest.0 {

@@ -3,43 +3,40 @@
 use super::def::{Check, Value};
 
 /// Level of gzip: 1 to 9, or -1 for the library's own choice.
-pub(crate) const GZIP_LEVEL: Check = Check::Custom("[1,...,9] or -1", |value| match value {
+pub(crate) const GZIP_LEVEL: Check = Check::Custom("[1,...,9] or -1", |_, value| match value {
     Value::Int(-1) | Value::Int(1..=9) => Ok(()),
     _ => Err("Value must be between 1 and 9 or equal to -1".to_owned()),
 });
 
-/// `*`, or replicas written as partition:broker.
-pub(crate) const THROTTLED_REPLICAS: Check = Check::Custom(
-    "[partitionId]:[brokerId],[partitionId]:[brokerId],...",
-    |value| {
-        let Value::List(replicas) = value else {
-            return Ok(());
-        };
-        let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-        let pair = |s: &String| {
-            s.split_once(':')
-                .is_some_and(|(partition, broker)| digits(partition) && digits(broker))
-        };
-        let wildcard = replicas.len() == 1 && replicas.first().is_some_and(|s| s.trim() == "*");
-        if wildcard || replicas.iter().all(pair) {
-            Ok(())
-        } else {
-            Err(THROTTLED_REPLICAS_WORDS.to_owned())
-        }
-    },
-);
+const REPLICAS: &str = "[partitionId]:[brokerId],[partitionId]:[brokerId],...";
 
-const THROTTLED_REPLICAS_WORDS: &str = "Must be the literal '*' or a list of replicas in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...";
+/// `*`, or replicas written as partition:broker.
+pub(crate) const THROTTLED_REPLICAS: Check = Check::Custom(REPLICAS, |name, value| {
+    let Value::List(replicas) = value else {
+        return Ok(());
+    };
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let pair = |s: &String| {
+        let parts = s.split_once(':');
+        parts.is_some_and(|(partition, broker)| digits(partition) && digits(broker))
+    };
+    if replicas[..] == ["*"] || replicas.iter().all(pair) {
+        return Ok(());
+    }
+    Err(format!("{name} must be the literal '*' or a list of replicas in the following format: {REPLICAS}"))
+});
 
 /// Where a share group starts: latest, earliest, or by_duration: and an ISO-8601 duration.
-pub(crate) const SHARE_RESET: Check = Check::Custom(
-    "[latest, earliest, by_duration:PnDTnHnMn.nS]",
-    |value| match value {
+pub(crate) const SHARE_RESET: Check =
+    Check::Custom("[latest, earliest, by_duration:PnDTnHnMn.nS]", |name, value| match value {
         Value::Text(t) if t == "latest" || t == "earliest" => Ok(()),
         Value::Text(t) if t.strip_prefix("by_duration:").is_some_and(is_duration) => Ok(()),
-        _ => Err("must be one of [latest, earliest, by_duration:PnDTnHnMn.nS]".to_owned()),
-    },
-);
+        _ => Err(format!(
+            "Invalid value `{}` for configuration {name}. The value must be either 'earliest', 'latest' or of the \
+             format 'by_duration:<PnDTnHnMn.nS>'.",
+            value.show()
+        )),
+    });
 
 /// True for the durations PnDTnHnMn.nS that are not negative and not empty.
 fn is_duration(text: &str) -> bool {
@@ -54,19 +51,13 @@ fn is_duration(text: &str) -> bool {
     let units = |mut text: &str, units: &str| {
         let mut allowed = units.chars();
         while !text.is_empty() {
-            let number = text.len()
-                - text
-                    .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
-                    .len();
+            let number = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
             let (digits, tail) = text.split_at(number);
             let Some(unit) = tail.chars().next() else {
                 return false;
             };
             let whole = unit.eq_ignore_ascii_case(&'S') || !digits.contains('.');
-            if digits.parse::<f64>().is_err()
-                || !whole
-                || !allowed.any(|u| u.eq_ignore_ascii_case(&unit))
-            {
+            if digits.parse::<f64>().is_err() || !whole || !allowed.any(|u| u.eq_ignore_ascii_case(&unit)) {
                 return false;
             }
             text = &tail[unit.len_utf8()..];
@@ -85,9 +76,7 @@ mod tests {
         for good in ["P1D", "PT5M", "PT1H30M", "PT0.5S", "P2DT3H4M5.6S"] {
             assert!(is_duration(good), "{good}");
         }
-        for bad in [
-            "", "P", "PT", "1D", "P1H", "PT1D", "PTS", "PT1.5M", "-PT1S", "PT1S2M", "P1DT",
-        ] {
+        for bad in ["", "P", "PT", "1D", "P1H", "PT1D", "PTS", "PT1.5M", "-PT1S", "PT1S2M", "P1DT"] {
             assert!(!is_duration(bad), "{bad}");
         }
     }

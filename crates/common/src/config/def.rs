@@ -84,11 +84,17 @@ pub enum Check {
     Fraction(f64, f64),
     OneOf(&'static [&'static str]),
     OneOfIgnoreCase(&'static [&'static str]),
-    /// A list whose elements are all among these, none twice.
+    /// A list whose elements are all among these.
     EachOf(&'static [&'static str]),
+    /// The same, and at least one.
+    SomeOf(&'static [&'static str]),
+    /// A list without empty elements.
+    Elements,
+    /// The same, and at least one.
+    SomeElements,
     NonEmpty,
     /// Anything else: the text that describes what is allowed, and the test. The test's error is what the client is told.
-    Custom(&'static str, fn(&Value) -> Result<(), String>),
+    Custom(&'static str, fn(&str, &Value) -> Result<(), String>),
 }
 
 /// A parsed value, not yet tied to a field.
@@ -124,25 +130,13 @@ impl ConfigKey {
 
     /// Parses and checks one value; errors in Kafka's words.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigError> {
-        let shown = if self.sensitive() {
-            "[hidden]"
-        } else {
-            text.trim()
-        };
-        let value = parse_type(self.ty, text)
-            .map_err(|allowed| ConfigError::invalid(self.name, shown, allowed))?;
-        match self.check.run(&value) {
+        let shown = if self.sensitive() { "[hidden]" } else { text.trim() };
+        let value = parse_type(self.ty, text).map_err(|allowed| ConfigError::invalid(self.name, shown, allowed))?;
+        match self.check.run(self.name, &value) {
             Ok(()) => Ok(value),
-            Err(Refusal::Value(allowed)) => {
-                Err(ConfigError::invalid(self.name, value.show(), allowed))
-            }
-            Err(Refusal::Element(element, allowed)) => {
-                Err(ConfigError::invalid(self.name, element, allowed))
-            }
-            Err(Refusal::Whole(what)) => Err(ConfigError::Conflict(format!(
-                "Configuration '{}' {what}",
-                self.name
-            ))),
+            Err(Refusal::Value(allowed)) => Err(ConfigError::invalid(self.name, value.show(), allowed)),
+            Err(Refusal::Element(element, allowed)) => Err(ConfigError::invalid(self.name, element, allowed)),
+            Err(Refusal::Whole(what)) => Err(ConfigError::Conflict(format!("Configuration '{}' {what}", self.name))),
         }
     }
 }
@@ -160,72 +154,76 @@ fn parse_type(ty: Type, text: &str) -> Result<Value, String> {
         Type::Int => integer(i32::MIN.into(), i32::MAX.into()),
         Type::Short => integer(i16::MIN.into(), i16::MAX.into()),
         Type::Long => integer(i64::MIN, i64::MAX),
-        Type::Double => text
-            .parse()
-            .map(Value::Double)
-            .map_err(|_| "Not a number of type DOUBLE".to_owned()),
+        Type::Double => text.parse().map(Value::Double).map_err(|_| "Not a number of type DOUBLE".to_owned()),
         Type::List if text.is_empty() => Ok(Value::List(Vec::new())),
-        Type::List => Ok(Value::List(
-            text.split(',').map(|s| s.trim().to_owned()).collect(),
-        )),
+        Type::List => Ok(Value::List(elements(text))),
         Type::String | Type::Class | Type::Password => Ok(Value::Text(text.to_owned())),
     }
+}
+
+/// The elements of a list, each once; Kafka drops repetitions too.
+fn elements(text: &str) -> Vec<String> {
+    let mut list: Vec<String> = Vec::new();
+    for element in text.split(',').map(str::trim) {
+        if !list.iter().any(|e| e == element) {
+            list.push(element.to_owned());
+        }
+    }
+    list
 }
 
 enum Refusal {
     Value(String),
     Element(String, String),
-    Whole(&'static str),
+    Whole(String),
 }
 
 impl Check {
-    fn run(&self, value: &Value) -> Result<(), Refusal> {
-        let range = |low: bool,
-                     high: bool,
-                     min: &dyn std::fmt::Display,
-                     max: &dyn std::fmt::Display| match (low, high) {
+    fn run(&self, name: &str, value: &Value) -> Result<(), Refusal> {
+        let range = |low: bool, high: bool, min: &dyn std::fmt::Display, max: &dyn std::fmt::Display| match (low, high)
+        {
             (true, _) => Err(Refusal::Value(format!("Value must be at least {min}"))),
             (_, true) => Err(Refusal::Value(format!("Value must be no more than {max}"))),
             _ => Ok(()),
         };
         let one_of = |text: &str, all: &[&str]| {
-            Refusal::Element(
-                text.to_owned(),
-                format!("String must be one of: {}", all.join(", ")),
-            )
+            Refusal::Element(text.to_owned(), format!("String must be one of: {}", all.join(", ")))
         };
         match (self, value) {
             (Check::AtLeast(min), Value::Int(n)) => range(n < min, false, min, &""),
             (Check::Between(min, max), Value::Int(n)) => range(n < min, n > max, min, max),
             (Check::Fraction(min, max), Value::Double(x)) => range(x < min, x > max, min, max),
-            (Check::OneOf(all), Value::Text(t)) if !all.contains(&t.as_str()) => {
-                Err(one_of(t, all))
+            (Check::OneOf(all), Value::Text(t)) if !all.contains(&t.as_str()) => Err(one_of(t, all)),
+            (Check::OneOfIgnoreCase(all), Value::Text(t)) if !all.iter().any(|a| a.eq_ignore_ascii_case(t)) => {
+                Err(Refusal::Value(format!("String must be one of (case insensitive): {}", all.join(", "))))
             }
-            (Check::OneOfIgnoreCase(all), Value::Text(t))
-                if !all.iter().any(|a| a.eq_ignore_ascii_case(t)) =>
-            {
-                Err(Refusal::Value(format!(
-                    "String must be one of (case insensitive): {}",
-                    all.join(", ")
-                )))
+            (Check::EachOf(all) | Check::SomeOf(all), Value::List(list)) => {
+                let stranger = list.iter().find(|t| !all.contains(&t.as_str()));
+                let stranger = stranger.map_or(Ok(()), |t| Err(one_of(t, all)));
+                stranger.and_then(|()| self.length(list, &format!("[{}]", all.join(", "))))
             }
-            (Check::EachOf(all), Value::List(list)) => match list
-                .iter()
-                .find(|t| !all.contains(&t.as_str()))
-            {
-                Some(t) => Err(one_of(t, all)),
-                None if has_twice(list) => Err(Refusal::Whole("values must not be duplicated.")),
-                None => Ok(()),
-            },
-            (Check::NonEmpty, Value::List(list)) if list.is_empty() => {
-                Err(Refusal::Whole("must not be empty."))
-            }
+            (Check::Elements | Check::SomeElements, Value::List(list)) => self.length(list, "any non-empty value"),
             (Check::NonEmpty, Value::Text(t)) if t.is_empty() => {
                 Err(Refusal::Value("String must be non-empty".to_owned()))
             }
-            (Check::Custom(_, test), _) => test(value).map_err(Refusal::Value),
+            (Check::Custom(_, test), Value::List(list)) => {
+                test(name, value).map_err(|e| Refusal::Element(format!("[{}]", list.join(", ")), e))
+            }
+            (Check::Custom(_, test), _) => test(name, value).map_err(Refusal::Value),
             _ => Ok(()),
         }
+    }
+
+    /// Lists: no empty element, and for two of the checks at least one element.
+    fn length(&self, list: &[String], valid: &str) -> Result<(), Refusal> {
+        if list.iter().any(String::is_empty) {
+            return Err(Refusal::Whole("values must not be empty.".to_owned()));
+        }
+        if list.is_empty() && matches!(self, Check::SomeOf(_) | Check::SomeElements) {
+            let what = format!("must not be empty. Valid values include: {valid}");
+            return Err(Refusal::Whole(what));
+        }
+        Ok(())
     }
 
     /// What is allowed, for the documentation; the same notation as Kafka's.
@@ -235,16 +233,15 @@ impl Check {
             Check::AtLeast(min) => format!("[{min},...]"),
             Check::Between(min, max) => format!("[{min},...,{max}]"),
             Check::Fraction(min, max) => format!("[{min},...,{max}]"),
-            Check::OneOf(all) | Check::EachOf(all) => format!("[{}]", all.join(", ")),
+            Check::OneOf(all) | Check::EachOf(all) | Check::SomeOf(all) => {
+                format!("[{}]", all.join(", "))
+            }
             Check::OneOfIgnoreCase(all) => format!("(case insensitive) [{}]", all.join(", ")),
-            Check::NonEmpty => "not empty".to_owned(),
+            Check::Elements => String::new(),
+            Check::NonEmpty | Check::SomeElements => "not empty".to_owned(),
             Check::Custom(what, _) => (*what).to_owned(),
         }
     }
-}
-
-fn has_twice(list: &[String]) -> bool {
-    list.iter().enumerate().any(|(i, a)| list[..i].contains(a))
 }
 
 impl Value {
@@ -337,9 +334,7 @@ impl std::fmt::Debug for Password {
 
 /// Finds a key by name. Tables are sorted, which the tests check.
 pub fn find<'a>(keys: &'a [ConfigKey], name: &str) -> Option<&'a ConfigKey> {
-    keys.binary_search_by(|k| k.name.cmp(name))
-        .ok()
-        .and_then(|i| keys.get(i))
+    keys.binary_search_by(|k| k.name.cmp(name)).ok().and_then(|i| keys.get(i))
 }
 
 /// The next key's typed value; the first half of what `config_def!` expands to.
@@ -348,17 +343,13 @@ pub fn typed<T: ConfigValue>(
     given: &BTreeMap<String, String>,
 ) -> Result<T, ConfigError> {
     let Some(key) = keys.next() else {
-        return Err(ConfigError::Conflict(
-            "the struct has more fields than its table has keys".to_owned(),
-        ));
+        return Err(ConfigError::Conflict("the struct has more fields than its table has keys".to_owned()));
     };
     let text = given.get(key.name).map(String::as_str).or(key.default);
     let value = text.map(|text| key.parse(text)).transpose()?;
     T::from_value(value).map_err(|allowed| match text {
         Some(text) => ConfigError::invalid(key.name, text, allowed),
-        None => ConfigError::Missing {
-            key: key.name.to_owned(),
-        },
+        None => ConfigError::Missing { key: key.name.to_owned() },
     })
 }
 

@@ -86,11 +86,7 @@ impl BrokerLayers<'_> {
         let mut add = |name: &str, value: Option<&str>, source| {
             if let Some(value) = value {
                 let value = (!sensitive).then(|| value.to_owned());
-                found.push(ConfigSynonym {
-                    name: name.to_owned(),
-                    value,
-                    source,
-                });
+                found.push(ConfigSynonym { name: name.to_owned(), value, source });
             }
         };
         let layers = [
@@ -99,34 +95,19 @@ impl BrokerLayers<'_> {
             (self.file, ConfigSource::StaticBroker),
         ];
         for (layer, source) in layers {
-            names
-                .iter()
-                .for_each(|n| add(n, layer.get(*n).map(String::as_str), source));
+            names.iter().for_each(|n| add(n, layer.get(*n).map(String::as_str), source));
         }
         for n in names.iter().filter(|n| !REQUIRED_BY_KRAFT.contains(n)) {
-            add(
-                n,
-                BrokerConfig::key(n).and_then(|k| k.default),
-                ConfigSource::Default,
-            );
+            add(n, BrokerConfig::key(n).and_then(|k| k.default), ConfigSource::Default);
         }
-        let first = found
-            .iter()
-            .position(|s| s.name == name)
-            .unwrap_or(found.len());
+        let first = found.iter().position(|s| s.name == name).unwrap_or(found.len());
         found.split_off(first)
     }
 
     /// The strongest setting of a key.
     fn value(&self, name: &str) -> Option<&str> {
-        let given = self
-            .own
-            .get(name)
-            .or_else(|| self.default.get(name))
-            .or_else(|| self.file.get(name));
-        given
-            .map(String::as_str)
-            .or_else(|| BrokerConfig::key(name)?.default)
+        let given = self.own.get(name).or_else(|| self.default.get(name)).or_else(|| self.file.get(name));
+        given.map(String::as_str).or_else(|| BrokerConfig::key(name)?.default)
     }
 }
 
@@ -138,11 +119,7 @@ fn broker_names(name: &str) -> Vec<&str> {
     const FAMILIES: [&[&str]; 3] = [
         &["log.roll.ms", "log.roll.hours"],
         &["log.roll.jitter.ms", "log.roll.jitter.hours"],
-        &[
-            "log.retention.ms",
-            "log.retention.minutes",
-            "log.retention.hours",
-        ],
+        &["log.retention.ms", "log.retention.minutes", "log.retention.hours"],
     ];
     if name == "log.flush.interval.ms" {
         return vec![name, "log.flush.scheduler.interval.ms"];
@@ -160,10 +137,7 @@ fn wanted(name: &str, names: Option<&[String]>) -> bool {
 /// The text shown for a value: as Kafka prints the parsed one.
 fn shown(key: &ConfigKey, text: Option<&str>) -> Option<String> {
     let text = text.filter(|_| !key.sensitive())?;
-    Some(
-        key.parse(text)
-            .map_or_else(|_| text.to_owned(), |value| value.show()),
-    )
+    Some(key.parse(text).map_or_else(|_| text.to_owned(), |value| value.show()))
 }
 
 /// Is the key listed? Internal keys never are, those of old releases only when they were set.
@@ -177,20 +151,13 @@ fn listed(key: &ConfigKey, set: bool) -> bool {
 
 /// Every key of one broker (`names`: only these).
 pub fn broker(layers: BrokerLayers<'_>, names: Option<&[String]>) -> Vec<ConfigEntry> {
-    let set = |name: &str| {
-        [layers.own, layers.default, layers.file]
-            .iter()
-            .any(|l| l.contains_key(name))
-    };
+    let set = |name: &str| [layers.own, layers.default, layers.file].iter().any(|l| l.contains_key(name));
     let mut entries: Vec<ConfigEntry> = BrokerConfig::KEYS
         .iter()
         .filter(|key| wanted(key.name, names) && listed(key, set(key.name)))
         .map(|key| broker_entry(layers, key))
         .collect();
-    let unknown = layers
-        .file
-        .keys()
-        .filter(|name| BrokerConfig::key(name).is_none() && wanted(name, names));
+    let unknown = layers.file.keys().filter(|name| BrokerConfig::key(name).is_none() && wanted(name, names));
     // Nobody knows whether an unknown key is a secret, so its value is not shown.
     entries.extend(unknown.map(|name| ConfigEntry {
         name: name.clone(),
@@ -222,23 +189,13 @@ fn broker_entry(layers: BrokerLayers<'_>, key: &'static ConfigKey) -> ConfigEntr
 /// The dynamic defaults of all brokers (resource name ""): only what was set.
 pub fn broker_defaults(default: &Settings, names: Option<&[String]>) -> Vec<ConfigEntry> {
     let nothing = Settings::new();
-    let layers = BrokerLayers {
-        file: &nothing,
-        default,
-        own: &nothing,
-    };
+    let layers = BrokerLayers { file: &nothing, default, own: &nothing };
     let entry = |name: &String| {
         let mut entry = broker_entry(layers, BrokerConfig::key(name)?);
-        entry
-            .synonyms
-            .retain(|s| s.source == ConfigSource::DynamicDefaultBroker);
+        entry.synonyms.retain(|s| s.source == ConfigSource::DynamicDefaultBroker);
         Some(entry)
     };
-    default
-        .keys()
-        .filter(|name| wanted(name, names))
-        .filter_map(entry)
-        .collect()
+    default.keys().filter(|name| wanted(name, names)).filter_map(entry).collect()
 }
 
 /// Every key of one topic. `broker` is the effective configuration of the answering broker, `layers` where it came from.
@@ -249,29 +206,18 @@ pub fn topic(
     names: Option<&[String]>,
 ) -> Vec<ConfigEntry> {
     let defaults = topic::broker_defaults(broker);
-    let keys = TopicConfig::KEYS
-        .iter()
-        .filter(|key| wanted(key.name, names) && listed(key, overrides.contains_key(key.name)));
+    let keys =
+        TopicConfig::KEYS.iter().filter(|key| wanted(key.name, names) && listed(key, overrides.contains_key(key.name)));
     keys.map(|key| {
         let own = overrides.get(key.name);
-        let text = own
-            .or_else(|| defaults.get(key.name))
-            .map(String::as_str)
-            .or(key.default);
+        let text = own.or_else(|| defaults.get(key.name)).map(String::as_str).or(key.default);
         let mut synonyms = match topic::broker_synonym(key.name) {
             Some(name) => layers.synonyms(name, &broker_names(name), key.sensitive()),
             None => Vec::new(),
         };
         if own.is_some() {
             let value = shown(key, text);
-            synonyms.insert(
-                0,
-                ConfigSynonym {
-                    name: key.name.to_owned(),
-                    value,
-                    source: ConfigSource::Topic,
-                },
-            );
+            synonyms.insert(0, ConfigSynonym { name: key.name.to_owned(), value, source: ConfigSource::Topic });
         }
         entry(key, text, synonyms)
     })
@@ -285,47 +231,28 @@ pub fn group(
     overrides: &Settings,
     names: Option<&[String]>,
 ) -> Vec<ConfigEntry> {
-    let keys = GroupConfig::KEYS
-        .iter()
-        .filter(|key| wanted(key.name, names));
+    let keys = GroupConfig::KEYS.iter().filter(|key| wanted(key.name, names));
     keys.map(|key| {
         let broker_name = format!("group.{}", key.name);
         let known = BrokerConfig::key(&broker_name);
         let own = overrides.get(key.name);
-        let default = broker
-            .originals
-            .get(&broker_name)
-            .map(String::as_str)
-            .or(known.and_then(|k| k.default));
-        let mut synonyms = if known.is_some() {
-            layers.synonyms(&broker_name, &[&broker_name], false)
-        } else {
-            Vec::new()
-        };
+        let default = broker.originals.get(&broker_name).map(String::as_str).or(known.and_then(|k| k.default));
+        let mut synonyms =
+            if known.is_some() { layers.synonyms(&broker_name, &[&broker_name], false) } else { Vec::new() };
         if let Some(value) = own {
             synonyms.insert(
                 0,
-                ConfigSynonym {
-                    name: key.name.to_owned(),
-                    value: Some(value.clone()),
-                    source: ConfigSource::Group,
-                },
+                ConfigSynonym { name: key.name.to_owned(), value: Some(value.clone()), source: ConfigSource::Group },
             );
         }
-        entry(
-            key,
-            own.map(String::as_str).or(default).or(key.default),
-            synonyms,
-        )
+        entry(key, own.map(String::as_str).or(default).or(key.default), synonyms)
     })
     .collect()
 }
 
 /// Every key of one client-metrics subscription.
 pub fn client_metrics(overrides: &Settings, names: Option<&[String]>) -> Vec<ConfigEntry> {
-    let keys = ClientMetricsConfig::KEYS
-        .iter()
-        .filter(|key| wanted(key.name, names));
+    let keys = ClientMetricsConfig::KEYS.iter().filter(|key| wanted(key.name, names));
     keys.map(|key| {
         let own = overrides.get(key.name).map(String::as_str);
         let made = |(value, source): (&str, _)| ConfigSynonym {
@@ -333,15 +260,8 @@ pub fn client_metrics(overrides: &Settings, names: Option<&[String]>) -> Vec<Con
             value: Some(value.to_owned()),
             source,
         };
-        let synonyms = [
-            (own, ConfigSource::ClientMetrics),
-            (key.default, ConfigSource::Default),
-        ];
-        let synonyms = synonyms
-            .into_iter()
-            .filter_map(|(v, s)| Some((v?, s)))
-            .map(made)
-            .collect();
+        let synonyms = [(own, ConfigSource::ClientMetrics), (key.default, ConfigSource::Default)];
+        let synonyms = synonyms.into_iter().filter_map(|(v, s)| Some((v?, s))).map(made).collect();
         entry(key, own.or(key.default), synonyms)
     })
     .collect()

@@ -26,10 +26,7 @@ pub fn parse(text: &str) -> Result<Vec<(String, String)>, ConfigError> {
         }
         let (key, value) = split(&logical);
         let at_line = |what: String| ConfigError::Syntax(format!("line {}: {what}", number + 1));
-        pairs.push((
-            unescape(key).map_err(at_line)?,
-            unescape(value).map_err(at_line)?,
-        ));
+        pairs.push((unescape(key).map_err(at_line)?, unescape(value).map_err(at_line)?));
     }
     Ok(pairs)
 }
@@ -75,9 +72,8 @@ fn unescape(text: &str) -> Result<String, String> {
                 Some('f') => '\x0c',
                 Some('u') => {
                     let digits: String = chars.by_ref().take(4).collect();
-                    let unit = u16::from_str_radix(&digits, 16)
-                        .ok()
-                        .filter(|_| digits.len() == 4 && !digits.starts_with('+'));
+                    let unit =
+                        u16::from_str_radix(&digits, 16).ok().filter(|_| digits.len() == 4 && !digits.starts_with('+'));
                     units.push(unit.ok_or_else(|| "Malformed \\uxxxx encoding.".to_owned())?);
                     continue;
                 }
@@ -100,10 +96,7 @@ mod tests {
     }
 
     fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
-        expected
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        expected.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
     #[test]
@@ -129,10 +122,7 @@ mod tests {
 
     #[test]
     fn a_continued_line_goes_on_after_crlf() {
-        assert_eq!(
-            parsed("a=b\\\r\n  c\r\nd=e"),
-            pairs(&[("a", "bc"), ("d", "e")])
-        );
+        assert_eq!(parsed("a=b\\\r\n  c\r\nd=e"), pairs(&[("a", "bc"), ("d", "e")]));
     }
 
     #[test]

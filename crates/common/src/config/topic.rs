@@ -26,28 +26,13 @@ pub(crate) const BROKER_SYNONYMS: &[(&str, &str)] = &[
     ("local.retention.ms", "log.local.retention.ms"),
     ("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms"),
     ("max.message.bytes", "message.max.bytes"),
-    (
-        "message.downconversion.enable",
-        "log.message.downconversion.enable",
-    ),
+    ("message.downconversion.enable", "log.message.downconversion.enable"),
     ("message.format.version", "log.message.format.version"),
-    (
-        "message.timestamp.after.max.ms",
-        "log.message.timestamp.after.max.ms",
-    ),
-    (
-        "message.timestamp.before.max.ms",
-        "log.message.timestamp.before.max.ms",
-    ),
-    (
-        "message.timestamp.difference.max.ms",
-        "log.message.timestamp.difference.max.ms",
-    ),
+    ("message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms"),
+    ("message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms"),
+    ("message.timestamp.difference.max.ms", "log.message.timestamp.difference.max.ms"),
     ("message.timestamp.type", "log.message.timestamp.type"),
-    (
-        "min.cleanable.dirty.ratio",
-        "log.cleaner.min.cleanable.ratio",
-    ),
+    ("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio"),
     ("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms"),
     ("min.insync.replicas", "min.insync.replicas"),
     ("preallocate", "log.preallocate"),
@@ -57,10 +42,7 @@ pub(crate) const BROKER_SYNONYMS: &[(&str, &str)] = &[
     ("segment.index.bytes", "log.index.size.max.bytes"),
     ("segment.jitter.ms", "log.roll.jitter.ms"),
     ("segment.ms", "log.roll.ms"),
-    (
-        "unclean.leader.election.enable",
-        "unclean.leader.election.enable",
-    ),
+    ("unclean.leader.election.enable", "unclean.leader.election.enable"),
 ];
 
 /// The broker key that holds a topic key's default.
@@ -75,10 +57,7 @@ pub(crate) fn broker_synonym(topic_key: &str) -> Option<&'static str> {
 impl TopicConfig {
     /// The broker's defaults with a topic's own settings on top. Unknown keys are kept in `originals` and otherwise ignored,
     /// so that a log written by a newer release still loads.
-    pub fn from_overrides(
-        broker: &BrokerConfig,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn from_overrides(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         let mut texts = broker_defaults(broker);
         texts.extend(overrides.iter().map(|(k, v)| (k.clone(), v.clone())));
         let mut config = Self::parse(texts)?;
@@ -90,25 +69,24 @@ impl TopicConfig {
     }
 
     /// What a client wants to set: like `from_overrides`, but an unknown key is an error and so is a contradiction.
-    pub fn validate(
-        broker: &BrokerConfig,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<Self, ConfigError> {
+    pub fn validate(broker: &BrokerConfig, overrides: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
         if let Some(key) = overrides.keys().find(|k| Self::key(k).is_none()) {
-            return Err(ConfigError::UnknownKey {
-                resource: "topic",
-                key: key.clone(),
-            });
+            return Err(ConfigError::UnknownKey { resource: "topic", key: key.clone() });
         }
         let config = Self::from_overrides(broker, overrides)?;
         let (min, max) = (config.min_compaction_lag_ms, config.max_compaction_lag_ms);
         if min > max {
-            let what = format!(
-                "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
-            );
+            let what =
+                format!("conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})");
             return Err(ConfigError::Conflict(what));
         }
         if config.remote_storage_enable {
+            if !broker.remote_log_storage_system_enable {
+                return Err(ConfigError::Conflict(
+                    "Tiered Storage functionality is disabled in the broker. Topic cannot be configured with remote log storage."
+                        .to_owned(),
+                ));
+            }
             remote(&config)?;
         }
         Ok(config)
@@ -124,25 +102,13 @@ fn remote(c: &TopicConfig) -> Result<(), ConfigError> {
             local,
             format!("Value must not be -1 as {total_key} value is set as {total}."),
         )),
-        _ if total != -1 && local > total => Err(ConfigError::invalid(
-            key,
-            local,
-            format!("Value must not be more than property: {total_key} value."),
-        )),
+        _ if total != -1 && local > total => {
+            Err(ConfigError::invalid(key, local, format!("Value must not be more than property: {total_key} value.")))
+        }
         _ => Ok(()),
     };
-    local(
-        "local.retention.ms",
-        c.local_retention_ms,
-        "retention.ms",
-        c.retention_ms,
-    )?;
-    local(
-        "local.retention.bytes",
-        c.local_retention_bytes,
-        "retention.bytes",
-        c.retention_bytes,
-    )
+    local("local.retention.ms", c.local_retention_ms, "retention.ms", c.retention_ms)?;
+    local("local.retention.bytes", c.local_retention_bytes, "retention.bytes", c.retention_bytes)
 }
 
 /// The texts of every topic key as this broker's configuration gives them.
@@ -158,10 +124,7 @@ pub(crate) fn broker_defaults(broker: &BrokerConfig) -> BTreeMap<String, String>
             .cloned()
             .or_else(|| BrokerConfig::key(broker_key)?.default.map(str::to_owned)),
     };
-    BROKER_SYNONYMS
-        .iter()
-        .filter_map(|(t, b)| Some(((*t).to_owned(), text(t, b)?)))
-        .collect()
+    BROKER_SYNONYMS.iter().filter_map(|(t, b)| Some(((*t).to_owned(), text(t, b)?))).collect()
 }
 
 #[cfg(test)]
@@ -170,16 +133,10 @@ mod tests {
     use crate::config::{AckDurability, CleanupPolicy};
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect()
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
     }
 
-    fn topic(
-        broker: &[(&str, &str)],
-        overrides: &[(&str, &str)],
-    ) -> Result<TopicConfig, ConfigError> {
+    fn topic(broker: &[(&str, &str)], overrides: &[(&str, &str)]) -> Result<TopicConfig, ConfigError> {
         TopicConfig::validate(&BrokerConfig::parse(map(broker))?, &map(overrides))
     }
 
@@ -187,75 +144,32 @@ mod tests {
     fn synonyms_are_known_keys_in_order() {
         assert!(BROKER_SYNONYMS.is_sorted());
         for (topic, broker) in BROKER_SYNONYMS {
-            assert!(
-                TopicConfig::key(topic).is_some() && BrokerConfig::key(broker).is_some(),
-                "{topic} {broker}"
-            );
+            assert!(TopicConfig::key(topic).is_some() && BrokerConfig::key(broker).is_some(), "{topic} {broker}");
         }
     }
 
     #[test]
     fn the_finest_unit_of_the_broker_wins_and_the_topic_wins_over_it() {
         assert_eq!(topic(&[], &[]).unwrap().retention_ms, 168 * 3_600_000);
+        assert_eq!(topic(&[("log.retention.hours", "1")], &[]).unwrap().retention_ms, 3_600_000);
         assert_eq!(
-            topic(&[("log.retention.hours", "1")], &[])
-                .unwrap()
-                .retention_ms,
-            3_600_000
-        );
-        assert_eq!(
-            topic(
-                &[("log.retention.hours", "1"), ("log.retention.minutes", "2")],
-                &[]
-            )
-            .unwrap()
-            .retention_ms,
+            topic(&[("log.retention.hours", "1"), ("log.retention.minutes", "2")], &[]).unwrap().retention_ms,
             120_000
         );
-        assert_eq!(
-            topic(
-                &[("log.retention.ms", "-1"), ("log.retention.minutes", "2")],
-                &[]
-            )
-            .unwrap()
-            .retention_ms,
-            -1
-        );
-        assert_eq!(
-            topic(&[("log.retention.ms", "5")], &[("retention.ms", "7")])
-                .unwrap()
-                .retention_ms,
-            7
-        );
-        assert_eq!(
-            topic(&[("log.roll.hours", "2")], &[]).unwrap().segment_ms,
-            7_200_000
-        );
-        assert_eq!(
-            topic(&[("log.flush.scheduler.interval.ms", "9")], &[])
-                .unwrap()
-                .flush_ms,
-            9
-        );
+        assert_eq!(topic(&[("log.retention.ms", "-1"), ("log.retention.minutes", "2")], &[]).unwrap().retention_ms, -1);
+        assert_eq!(topic(&[("log.retention.ms", "5")], &[("retention.ms", "7")]).unwrap().retention_ms, 7);
+        assert_eq!(topic(&[("log.roll.hours", "2")], &[]).unwrap().segment_ms, 7_200_000);
+        assert_eq!(topic(&[("log.flush.scheduler.interval.ms", "9")], &[]).unwrap().flush_ms, 9);
     }
 
     #[test]
     fn values_are_typed() {
         let t = topic(
             &[("log.ack.durability", "page-cache")],
-            &[
-                ("cleanup.policy", "compact,delete"),
-                ("internal.segment.bytes", "100"),
-            ],
+            &[("cleanup.policy", "compact,delete"), ("internal.segment.bytes", "100")],
         )
         .unwrap();
-        assert_eq!(
-            t.cleanup_policy,
-            CleanupPolicy {
-                compact: true,
-                delete: true
-            }
-        );
+        assert_eq!(t.cleanup_policy, CleanupPolicy { compact: true, delete: true });
         assert_eq!(t.ack_durability, AckDurability::PageCache);
         assert_eq!(t.segment_bytes, 100);
     }
@@ -265,10 +179,7 @@ mod tests {
         let refused = |overrides: &[(&str, &str)]| topic(&[], overrides).unwrap_err().to_string();
         assert_eq!(refused(&[("nope", "1")]), "Unknown topic config name: nope");
         assert_eq!(
-            refused(&[
-                ("min.compaction.lag.ms", "5"),
-                ("max.compaction.lag.ms", "4")
-            ]),
+            refused(&[("min.compaction.lag.ms", "5"), ("max.compaction.lag.ms", "4")]),
             "conflict topic config setting min.compaction.lag.ms (5) > max.compaction.lag.ms (4)"
         );
     }

@@ -81,9 +81,6 @@ impl ConfigValue for CleanupPolicy {
             return Err("a value is required".to_owned());
         };
         let has = |word: &str| words.iter().any(|w| w == word);
-        Ok(CleanupPolicy {
-            compact: has("compact"),
-            delete: has("delete"),
-        })
+        Ok(CleanupPolicy { compact: has("compact"), delete: has("delete") })
     }
 }

@@ -483,105 +483,203 @@ impl Request for VoteRequest { const KEY: ApiKey = ApiKey::Vote; type Response =
 impl Request for WriteShareGroupStateRequest { const KEY: ApiKey = ApiKey::WriteShareGroupState; type Response = WriteShareGroupStateResponse; }
 impl Request for WriteTxnMarkersRequest { const KEY: ApiKey = ApiKey::WriteTxnMarkers; type Response = WriteTxnMarkersResponse; }
 
-/// Calls a macro once with `{ Name Request Response }` for every API: for tests and tables over all messages.
+/// Calls a macro once with `{ Name path }` for every request, response and embedded structure: for tests and fuzzing.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! for_each_api {
+macro_rules! for_each_message {
     ($callback:ident) => {
         $callback! {
-            { AddOffsetsToTxn AddOffsetsToTxnRequest AddOffsetsToTxnResponse }
-            { AddPartitionsToTxn AddPartitionsToTxnRequest AddPartitionsToTxnResponse }
-            { AddRaftVoter AddRaftVoterRequest AddRaftVoterResponse }
-            { AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse }
-            { AlterClientQuotas AlterClientQuotasRequest AlterClientQuotasResponse }
-            { AlterConfigs AlterConfigsRequest AlterConfigsResponse }
-            { AlterPartition AlterPartitionRequest AlterPartitionResponse }
-            { AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse }
-            { AlterReplicaLogDirs AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse }
-            { AlterShareGroupOffsets AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse }
-            { AlterUserScramCredentials AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse }
-            { ApiVersions ApiVersionsRequest ApiVersionsResponse }
-            { AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse }
-            { BeginQuorumEpoch BeginQuorumEpochRequest BeginQuorumEpochResponse }
-            { BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse }
-            { BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse }
-            { ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse }
-            { ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse }
-            { ControlledShutdown ControlledShutdownRequest ControlledShutdownResponse }
-            { ControllerRegistration ControllerRegistrationRequest ControllerRegistrationResponse }
-            { CreateAcls CreateAclsRequest CreateAclsResponse }
-            { CreateDelegationToken CreateDelegationTokenRequest CreateDelegationTokenResponse }
-            { CreatePartitions CreatePartitionsRequest CreatePartitionsResponse }
-            { CreateTopics CreateTopicsRequest CreateTopicsResponse }
-            { DeleteAcls DeleteAclsRequest DeleteAclsResponse }
-            { DeleteGroups DeleteGroupsRequest DeleteGroupsResponse }
-            { DeleteRecords DeleteRecordsRequest DeleteRecordsResponse }
-            { DeleteShareGroupOffsets DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse }
-            { DeleteShareGroupState DeleteShareGroupStateRequest DeleteShareGroupStateResponse }
-            { DeleteTopics DeleteTopicsRequest DeleteTopicsResponse }
-            { DescribeAcls DescribeAclsRequest DescribeAclsResponse }
-            { DescribeClientQuotas DescribeClientQuotasRequest DescribeClientQuotasResponse }
-            { DescribeCluster DescribeClusterRequest DescribeClusterResponse }
-            { DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse }
-            { DescribeDelegationToken DescribeDelegationTokenRequest DescribeDelegationTokenResponse }
-            { DescribeGroups DescribeGroupsRequest DescribeGroupsResponse }
-            { DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse }
-            { DescribeProducers DescribeProducersRequest DescribeProducersResponse }
-            { DescribeQuorum DescribeQuorumRequest DescribeQuorumResponse }
-            { DescribeShareGroupOffsets DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse }
-            { DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse }
-            { DescribeTransactions DescribeTransactionsRequest DescribeTransactionsResponse }
-            { DescribeUserScramCredentials DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse }
-            { ElectLeaders ElectLeadersRequest ElectLeadersResponse }
-            { EndQuorumEpoch EndQuorumEpochRequest EndQuorumEpochResponse }
-            { EndTxn EndTxnRequest EndTxnResponse }
-            { Envelope EnvelopeRequest EnvelopeResponse }
-            { ExpireDelegationToken ExpireDelegationTokenRequest ExpireDelegationTokenResponse }
-            { Fetch FetchRequest FetchResponse }
-            { FetchSnapshot FetchSnapshotRequest FetchSnapshotResponse }
-            { FindCoordinator FindCoordinatorRequest FindCoordinatorResponse }
-            { GetTelemetrySubscriptions GetTelemetrySubscriptionsRequest GetTelemetrySubscriptionsResponse }
-            { Heartbeat HeartbeatRequest HeartbeatResponse }
-            { IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse }
-            { InitProducerId InitProducerIdRequest InitProducerIdResponse }
-            { InitializeShareGroupState InitializeShareGroupStateRequest InitializeShareGroupStateResponse }
-            { JoinGroup JoinGroupRequest JoinGroupResponse }
-            { LeaderAndIsr LeaderAndIsrRequest LeaderAndIsrResponse }
-            { LeaveGroup LeaveGroupRequest LeaveGroupResponse }
-            { ListConfigResources ListConfigResourcesRequest ListConfigResourcesResponse }
-            { ListGroups ListGroupsRequest ListGroupsResponse }
-            { ListOffsets ListOffsetsRequest ListOffsetsResponse }
-            { ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse }
-            { ListTransactions ListTransactionsRequest ListTransactionsResponse }
-            { Metadata MetadataRequest MetadataResponse }
-            { OffsetCommit OffsetCommitRequest OffsetCommitResponse }
-            { OffsetDelete OffsetDeleteRequest OffsetDeleteResponse }
-            { OffsetFetch OffsetFetchRequest OffsetFetchResponse }
-            { OffsetForLeaderEpoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse }
-            { Produce ProduceRequest ProduceResponse }
-            { PushTelemetry PushTelemetryRequest PushTelemetryResponse }
-            { ReadShareGroupState ReadShareGroupStateRequest ReadShareGroupStateResponse }
-            { ReadShareGroupStateSummary ReadShareGroupStateSummaryRequest ReadShareGroupStateSummaryResponse }
-            { RemoveRaftVoter RemoveRaftVoterRequest RemoveRaftVoterResponse }
-            { RenewDelegationToken RenewDelegationTokenRequest RenewDelegationTokenResponse }
-            { SaslAuthenticate SaslAuthenticateRequest SaslAuthenticateResponse }
-            { SaslHandshake SaslHandshakeRequest SaslHandshakeResponse }
-            { ShareAcknowledge ShareAcknowledgeRequest ShareAcknowledgeResponse }
-            { ShareFetch ShareFetchRequest ShareFetchResponse }
-            { ShareGroupDescribe ShareGroupDescribeRequest ShareGroupDescribeResponse }
-            { ShareGroupHeartbeat ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse }
-            { StopReplica StopReplicaRequest StopReplicaResponse }
-            { StreamsGroupDescribe StreamsGroupDescribeRequest StreamsGroupDescribeResponse }
-            { StreamsGroupHeartbeat StreamsGroupHeartbeatRequest StreamsGroupHeartbeatResponse }
-            { SyncGroup SyncGroupRequest SyncGroupResponse }
-            { TxnOffsetCommit TxnOffsetCommitRequest TxnOffsetCommitResponse }
-            { UnregisterBroker UnregisterBrokerRequest UnregisterBrokerResponse }
-            { UpdateFeatures UpdateFeaturesRequest UpdateFeaturesResponse }
-            { UpdateMetadata UpdateMetadataRequest UpdateMetadataResponse }
-            { UpdateRaftVoter UpdateRaftVoterRequest UpdateRaftVoterResponse }
-            { Vote VoteRequest VoteResponse }
-            { WriteShareGroupState WriteShareGroupStateRequest WriteShareGroupStateResponse }
-            { WriteTxnMarkers WriteTxnMarkersRequest WriteTxnMarkersResponse }
+            { AddOffsetsToTxnRequest $crate::messages::AddOffsetsToTxnRequest }
+            { AddOffsetsToTxnResponse $crate::messages::AddOffsetsToTxnResponse }
+            { AddPartitionsToTxnRequest $crate::messages::AddPartitionsToTxnRequest }
+            { AddPartitionsToTxnResponse $crate::messages::AddPartitionsToTxnResponse }
+            { AddRaftVoterRequest $crate::messages::AddRaftVoterRequest }
+            { AddRaftVoterResponse $crate::messages::AddRaftVoterResponse }
+            { AllocateProducerIdsRequest $crate::messages::AllocateProducerIdsRequest }
+            { AllocateProducerIdsResponse $crate::messages::AllocateProducerIdsResponse }
+            { AlterClientQuotasRequest $crate::messages::AlterClientQuotasRequest }
+            { AlterClientQuotasResponse $crate::messages::AlterClientQuotasResponse }
+            { AlterConfigsRequest $crate::messages::AlterConfigsRequest }
+            { AlterConfigsResponse $crate::messages::AlterConfigsResponse }
+            { AlterPartitionRequest $crate::messages::AlterPartitionRequest }
+            { AlterPartitionResponse $crate::messages::AlterPartitionResponse }
+            { AlterPartitionReassignmentsRequest $crate::messages::AlterPartitionReassignmentsRequest }
+            { AlterPartitionReassignmentsResponse $crate::messages::AlterPartitionReassignmentsResponse }
+            { AlterReplicaLogDirsRequest $crate::messages::AlterReplicaLogDirsRequest }
+            { AlterReplicaLogDirsResponse $crate::messages::AlterReplicaLogDirsResponse }
+            { AlterShareGroupOffsetsRequest $crate::messages::AlterShareGroupOffsetsRequest }
+            { AlterShareGroupOffsetsResponse $crate::messages::AlterShareGroupOffsetsResponse }
+            { AlterUserScramCredentialsRequest $crate::messages::AlterUserScramCredentialsRequest }
+            { AlterUserScramCredentialsResponse $crate::messages::AlterUserScramCredentialsResponse }
+            { ApiVersionsRequest $crate::messages::ApiVersionsRequest }
+            { ApiVersionsResponse $crate::messages::ApiVersionsResponse }
+            { AssignReplicasToDirsRequest $crate::messages::AssignReplicasToDirsRequest }
+            { AssignReplicasToDirsResponse $crate::messages::AssignReplicasToDirsResponse }
+            { BeginQuorumEpochRequest $crate::messages::BeginQuorumEpochRequest }
+            { BeginQuorumEpochResponse $crate::messages::BeginQuorumEpochResponse }
+            { BrokerHeartbeatRequest $crate::messages::BrokerHeartbeatRequest }
+            { BrokerHeartbeatResponse $crate::messages::BrokerHeartbeatResponse }
+            { BrokerRegistrationRequest $crate::messages::BrokerRegistrationRequest }
+            { BrokerRegistrationResponse $crate::messages::BrokerRegistrationResponse }
+            { ConsumerGroupDescribeRequest $crate::messages::ConsumerGroupDescribeRequest }
+            { ConsumerGroupDescribeResponse $crate::messages::ConsumerGroupDescribeResponse }
+            { ConsumerGroupHeartbeatRequest $crate::messages::ConsumerGroupHeartbeatRequest }
+            { ConsumerGroupHeartbeatResponse $crate::messages::ConsumerGroupHeartbeatResponse }
+            { ControlledShutdownRequest $crate::messages::ControlledShutdownRequest }
+            { ControlledShutdownResponse $crate::messages::ControlledShutdownResponse }
+            { ControllerRegistrationRequest $crate::messages::ControllerRegistrationRequest }
+            { ControllerRegistrationResponse $crate::messages::ControllerRegistrationResponse }
+            { CreateAclsRequest $crate::messages::CreateAclsRequest }
+            { CreateAclsResponse $crate::messages::CreateAclsResponse }
+            { CreateDelegationTokenRequest $crate::messages::CreateDelegationTokenRequest }
+            { CreateDelegationTokenResponse $crate::messages::CreateDelegationTokenResponse }
+            { CreatePartitionsRequest $crate::messages::CreatePartitionsRequest }
+            { CreatePartitionsResponse $crate::messages::CreatePartitionsResponse }
+            { CreateTopicsRequest $crate::messages::CreateTopicsRequest }
+            { CreateTopicsResponse $crate::messages::CreateTopicsResponse }
+            { DeleteAclsRequest $crate::messages::DeleteAclsRequest }
+            { DeleteAclsResponse $crate::messages::DeleteAclsResponse }
+            { DeleteGroupsRequest $crate::messages::DeleteGroupsRequest }
+            { DeleteGroupsResponse $crate::messages::DeleteGroupsResponse }
+            { DeleteRecordsRequest $crate::messages::DeleteRecordsRequest }
+            { DeleteRecordsResponse $crate::messages::DeleteRecordsResponse }
+            { DeleteShareGroupOffsetsRequest $crate::messages::DeleteShareGroupOffsetsRequest }
+            { DeleteShareGroupOffsetsResponse $crate::messages::DeleteShareGroupOffsetsResponse }
+            { DeleteShareGroupStateRequest $crate::messages::DeleteShareGroupStateRequest }
+            { DeleteShareGroupStateResponse $crate::messages::DeleteShareGroupStateResponse }
+            { DeleteTopicsRequest $crate::messages::DeleteTopicsRequest }
+            { DeleteTopicsResponse $crate::messages::DeleteTopicsResponse }
+            { DescribeAclsRequest $crate::messages::DescribeAclsRequest }
+            { DescribeAclsResponse $crate::messages::DescribeAclsResponse }
+            { DescribeClientQuotasRequest $crate::messages::DescribeClientQuotasRequest }
+            { DescribeClientQuotasResponse $crate::messages::DescribeClientQuotasResponse }
+            { DescribeClusterRequest $crate::messages::DescribeClusterRequest }
+            { DescribeClusterResponse $crate::messages::DescribeClusterResponse }
+            { DescribeConfigsRequest $crate::messages::DescribeConfigsRequest }
+            { DescribeConfigsResponse $crate::messages::DescribeConfigsResponse }
+            { DescribeDelegationTokenRequest $crate::messages::DescribeDelegationTokenRequest }
+            { DescribeDelegationTokenResponse $crate::messages::DescribeDelegationTokenResponse }
+            { DescribeGroupsRequest $crate::messages::DescribeGroupsRequest }
+            { DescribeGroupsResponse $crate::messages::DescribeGroupsResponse }
+            { DescribeLogDirsRequest $crate::messages::DescribeLogDirsRequest }
+            { DescribeLogDirsResponse $crate::messages::DescribeLogDirsResponse }
+            { DescribeProducersRequest $crate::messages::DescribeProducersRequest }
+            { DescribeProducersResponse $crate::messages::DescribeProducersResponse }
+            { DescribeQuorumRequest $crate::messages::DescribeQuorumRequest }
+            { DescribeQuorumResponse $crate::messages::DescribeQuorumResponse }
+            { DescribeShareGroupOffsetsRequest $crate::messages::DescribeShareGroupOffsetsRequest }
+            { DescribeShareGroupOffsetsResponse $crate::messages::DescribeShareGroupOffsetsResponse }
+            { DescribeTopicPartitionsRequest $crate::messages::DescribeTopicPartitionsRequest }
+            { DescribeTopicPartitionsResponse $crate::messages::DescribeTopicPartitionsResponse }
+            { DescribeTransactionsRequest $crate::messages::DescribeTransactionsRequest }
+            { DescribeTransactionsResponse $crate::messages::DescribeTransactionsResponse }
+            { DescribeUserScramCredentialsRequest $crate::messages::DescribeUserScramCredentialsRequest }
+            { DescribeUserScramCredentialsResponse $crate::messages::DescribeUserScramCredentialsResponse }
+            { ElectLeadersRequest $crate::messages::ElectLeadersRequest }
+            { ElectLeadersResponse $crate::messages::ElectLeadersResponse }
+            { ConsumerProtocolAssignment $crate::messages::ConsumerProtocolAssignment }
+            { ConsumerProtocolSubscription $crate::messages::ConsumerProtocolSubscription }
+            { DefaultPrincipalData $crate::messages::DefaultPrincipalData }
+            { EndQuorumEpochRequest $crate::messages::EndQuorumEpochRequest }
+            { EndQuorumEpochResponse $crate::messages::EndQuorumEpochResponse }
+            { EndTxnRequest $crate::messages::EndTxnRequest }
+            { EndTxnResponse $crate::messages::EndTxnResponse }
+            { EnvelopeRequest $crate::messages::EnvelopeRequest }
+            { EnvelopeResponse $crate::messages::EnvelopeResponse }
+            { ExpireDelegationTokenRequest $crate::messages::ExpireDelegationTokenRequest }
+            { ExpireDelegationTokenResponse $crate::messages::ExpireDelegationTokenResponse }
+            { FetchRequest $crate::messages::FetchRequest }
+            { FetchResponse $crate::messages::FetchResponse }
+            { FetchSnapshotRequest $crate::messages::FetchSnapshotRequest }
+            { FetchSnapshotResponse $crate::messages::FetchSnapshotResponse }
+            { FindCoordinatorRequest $crate::messages::FindCoordinatorRequest }
+            { FindCoordinatorResponse $crate::messages::FindCoordinatorResponse }
+            { GetTelemetrySubscriptionsRequest $crate::messages::GetTelemetrySubscriptionsRequest }
+            { GetTelemetrySubscriptionsResponse $crate::messages::GetTelemetrySubscriptionsResponse }
+            { RequestHeader $crate::messages::RequestHeader }
+            { ResponseHeader $crate::messages::ResponseHeader }
+            { HeartbeatRequest $crate::messages::HeartbeatRequest }
+            { HeartbeatResponse $crate::messages::HeartbeatResponse }
+            { IncrementalAlterConfigsRequest $crate::messages::IncrementalAlterConfigsRequest }
+            { IncrementalAlterConfigsResponse $crate::messages::IncrementalAlterConfigsResponse }
+            { InitProducerIdRequest $crate::messages::InitProducerIdRequest }
+            { InitProducerIdResponse $crate::messages::InitProducerIdResponse }
+            { InitializeShareGroupStateRequest $crate::messages::InitializeShareGroupStateRequest }
+            { InitializeShareGroupStateResponse $crate::messages::InitializeShareGroupStateResponse }
+            { JoinGroupRequest $crate::messages::JoinGroupRequest }
+            { JoinGroupResponse $crate::messages::JoinGroupResponse }
+            { LeaderAndIsrRequest $crate::messages::LeaderAndIsrRequest }
+            { LeaderAndIsrResponse $crate::messages::LeaderAndIsrResponse }
+            { LeaveGroupRequest $crate::messages::LeaveGroupRequest }
+            { LeaveGroupResponse $crate::messages::LeaveGroupResponse }
+            { ListConfigResourcesRequest $crate::messages::ListConfigResourcesRequest }
+            { ListConfigResourcesResponse $crate::messages::ListConfigResourcesResponse }
+            { ListGroupsRequest $crate::messages::ListGroupsRequest }
+            { ListGroupsResponse $crate::messages::ListGroupsResponse }
+            { ListOffsetsRequest $crate::messages::ListOffsetsRequest }
+            { ListOffsetsResponse $crate::messages::ListOffsetsResponse }
+            { ListPartitionReassignmentsRequest $crate::messages::ListPartitionReassignmentsRequest }
+            { ListPartitionReassignmentsResponse $crate::messages::ListPartitionReassignmentsResponse }
+            { ListTransactionsRequest $crate::messages::ListTransactionsRequest }
+            { ListTransactionsResponse $crate::messages::ListTransactionsResponse }
+            { MetadataRequest $crate::messages::MetadataRequest }
+            { MetadataResponse $crate::messages::MetadataResponse }
+            { OffsetCommitRequest $crate::messages::OffsetCommitRequest }
+            { OffsetCommitResponse $crate::messages::OffsetCommitResponse }
+            { OffsetDeleteRequest $crate::messages::OffsetDeleteRequest }
+            { OffsetDeleteResponse $crate::messages::OffsetDeleteResponse }
+            { OffsetFetchRequest $crate::messages::OffsetFetchRequest }
+            { OffsetFetchResponse $crate::messages::OffsetFetchResponse }
+            { OffsetForLeaderEpochRequest $crate::messages::OffsetForLeaderEpochRequest }
+            { OffsetForLeaderEpochResponse $crate::messages::OffsetForLeaderEpochResponse }
+            { ProduceRequest $crate::messages::ProduceRequest }
+            { ProduceResponse $crate::messages::ProduceResponse }
+            { PushTelemetryRequest $crate::messages::PushTelemetryRequest }
+            { PushTelemetryResponse $crate::messages::PushTelemetryResponse }
+            { ReadShareGroupStateRequest $crate::messages::ReadShareGroupStateRequest }
+            { ReadShareGroupStateResponse $crate::messages::ReadShareGroupStateResponse }
+            { ReadShareGroupStateSummaryRequest $crate::messages::ReadShareGroupStateSummaryRequest }
+            { ReadShareGroupStateSummaryResponse $crate::messages::ReadShareGroupStateSummaryResponse }
+            { RemoveRaftVoterRequest $crate::messages::RemoveRaftVoterRequest }
+            { RemoveRaftVoterResponse $crate::messages::RemoveRaftVoterResponse }
+            { RenewDelegationTokenRequest $crate::messages::RenewDelegationTokenRequest }
+            { RenewDelegationTokenResponse $crate::messages::RenewDelegationTokenResponse }
+            { SaslAuthenticateRequest $crate::messages::SaslAuthenticateRequest }
+            { SaslAuthenticateResponse $crate::messages::SaslAuthenticateResponse }
+            { SaslHandshakeRequest $crate::messages::SaslHandshakeRequest }
+            { SaslHandshakeResponse $crate::messages::SaslHandshakeResponse }
+            { ShareAcknowledgeRequest $crate::messages::ShareAcknowledgeRequest }
+            { ShareAcknowledgeResponse $crate::messages::ShareAcknowledgeResponse }
+            { ShareFetchRequest $crate::messages::ShareFetchRequest }
+            { ShareFetchResponse $crate::messages::ShareFetchResponse }
+            { ShareGroupDescribeRequest $crate::messages::ShareGroupDescribeRequest }
+            { ShareGroupDescribeResponse $crate::messages::ShareGroupDescribeResponse }
+            { ShareGroupHeartbeatRequest $crate::messages::ShareGroupHeartbeatRequest }
+            { ShareGroupHeartbeatResponse $crate::messages::ShareGroupHeartbeatResponse }
+            { StopReplicaRequest $crate::messages::StopReplicaRequest }
+            { StopReplicaResponse $crate::messages::StopReplicaResponse }
+            { StreamsGroupDescribeRequest $crate::messages::StreamsGroupDescribeRequest }
+            { StreamsGroupDescribeResponse $crate::messages::StreamsGroupDescribeResponse }
+            { StreamsGroupHeartbeatRequest $crate::messages::StreamsGroupHeartbeatRequest }
+            { StreamsGroupHeartbeatResponse $crate::messages::StreamsGroupHeartbeatResponse }
+            { SyncGroupRequest $crate::messages::SyncGroupRequest }
+            { SyncGroupResponse $crate::messages::SyncGroupResponse }
+            { TxnOffsetCommitRequest $crate::messages::TxnOffsetCommitRequest }
+            { TxnOffsetCommitResponse $crate::messages::TxnOffsetCommitResponse }
+            { UnregisterBrokerRequest $crate::messages::UnregisterBrokerRequest }
+            { UnregisterBrokerResponse $crate::messages::UnregisterBrokerResponse }
+            { UpdateFeaturesRequest $crate::messages::UpdateFeaturesRequest }
+            { UpdateFeaturesResponse $crate::messages::UpdateFeaturesResponse }
+            { UpdateMetadataRequest $crate::messages::UpdateMetadataRequest }
+            { UpdateMetadataResponse $crate::messages::UpdateMetadataResponse }
+            { UpdateRaftVoterRequest $crate::messages::UpdateRaftVoterRequest }
+            { UpdateRaftVoterResponse $crate::messages::UpdateRaftVoterResponse }
+            { VoteRequest $crate::messages::VoteRequest }
+            { VoteResponse $crate::messages::VoteResponse }
+            { WriteShareGroupStateRequest $crate::messages::WriteShareGroupStateRequest }
+            { WriteShareGroupStateResponse $crate::messages::WriteShareGroupStateResponse }
+            { WriteTxnMarkersRequest $crate::messages::WriteTxnMarkersRequest }
+            { WriteTxnMarkersResponse $crate::messages::WriteTxnMarkersResponse }
         }
     };
 }

@@ -44,7 +44,11 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Trailing`].
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.bytes.len())) }
+        if self.bytes.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError::Trailing(self.bytes.len()))
+        }
     }
 
     fixed! {
@@ -65,14 +69,23 @@ impl Reader {
     }
 
     pub fn get_uuid(&mut self) -> Result<Uuid, DecodeError> {
-        let value = self.bytes.try_get_u128().map_err(|e| DecodeError::Truncated { needed: e.requested, remaining: e.available })?;
+        let value = self
+            .bytes
+            .try_get_u128()
+            .map_err(|e| DecodeError::Truncated {
+                needed: e.requested,
+                remaining: e.available,
+            })?;
         Ok(Uuid::from_u128(value))
     }
 
     /// The next bytes, as a slice of the same allocation.
     pub fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
         if length > self.bytes.len() {
-            return Err(DecodeError::Truncated { needed: length, remaining: self.bytes.len() });
+            return Err(DecodeError::Truncated {
+                needed: length,
+                remaining: self.bytes.len(),
+            });
         }
         Ok(self.bytes.split_to(length))
     }
@@ -100,7 +113,9 @@ impl Reader {
         }
         match self.get_i16()? {
             -1 => Ok(None),
-            length => usize::try_from(length).map(Some).map_err(|_| DecodeError::NegativeLength(length.into())),
+            length => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| DecodeError::NegativeLength(length.into())),
         }
     }
 
@@ -111,25 +126,38 @@ impl Reader {
         }
         match self.get_i32()? {
             -1 => Ok(None),
-            length => usize::try_from(length).map(Some).map_err(|_| DecodeError::NegativeLength(length.into())),
+            length => usize::try_from(length)
+                .map(Some)
+                .map_err(|_| DecodeError::NegativeLength(length.into())),
         }
     }
 
     fn compact_length(&mut self) -> Result<Option<usize>, DecodeError> {
-        Ok(self.get_uvarint()?.checked_sub(1).map(|length| length as usize))
+        Ok(self
+            .get_uvarint()?
+            .checked_sub(1)
+            .map(|length| length as usize))
     }
 
     pub fn get_nullable_string(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
-        let Some(length) = self.short_length(flexible)? else { return Ok(None) };
+        let Some(length) = self.short_length(flexible)? else {
+            return Ok(None);
+        };
         let remaining = self.bytes.len();
-        let bytes = self.bytes.get(..length).ok_or(DecodeError::Truncated { needed: length, remaining })?;
-        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?.to_owned();
+        let bytes = self.bytes.get(..length).ok_or(DecodeError::Truncated {
+            needed: length,
+            remaining,
+        })?;
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| DecodeError::InvalidUtf8)?
+            .to_owned();
         self.bytes.advance(length);
         Ok(Some(text))
     }
 
     pub fn get_string(&mut self, flexible: bool) -> Result<String, DecodeError> {
-        self.get_nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
+        self.get_nullable_string(flexible)?
+            .ok_or(DecodeError::UnexpectedNull)
     }
 
     pub fn get_nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
@@ -140,15 +168,22 @@ impl Reader {
     }
 
     pub fn get_bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
-        self.get_nullable_bytes(flexible)?.ok_or(DecodeError::UnexpectedNull)
+        self.get_nullable_bytes(flexible)?
+            .ok_or(DecodeError::UnexpectedNull)
     }
 
     /// The length of an array whose elements take at least `min_element_size` bytes each.
     ///
     /// # Errors
     /// [`DecodeError::ArrayTooLong`] when the bytes that are left cannot hold so many.
-    pub fn get_nullable_array_len(&mut self, flexible: bool, min_element_size: usize) -> Result<Option<usize>, DecodeError> {
-        let Some(length) = self.length(flexible)? else { return Ok(None) };
+    pub fn get_nullable_array_len(
+        &mut self,
+        flexible: bool,
+        min_element_size: usize,
+    ) -> Result<Option<usize>, DecodeError> {
+        let Some(length) = self.length(flexible)? else {
+            return Ok(None);
+        };
         let remaining = self.bytes.len();
         if length > remaining / min_element_size.max(1) {
             return Err(DecodeError::ArrayTooLong { length, remaining });
@@ -157,8 +192,13 @@ impl Reader {
     }
 
     /// As [`Reader::get_nullable_array_len`], for an array that has no null.
-    pub fn get_array_len(&mut self, flexible: bool, min_element_size: usize) -> Result<usize, DecodeError> {
-        self.get_nullable_array_len(flexible, min_element_size)?.ok_or(DecodeError::UnexpectedNull)
+    pub fn get_array_len(
+        &mut self,
+        flexible: bool,
+        min_element_size: usize,
+    ) -> Result<usize, DecodeError> {
+        self.get_nullable_array_len(flexible, min_element_size)?
+            .ok_or(DecodeError::UnexpectedNull)
     }
 
     /// Room for `length` elements, but no more memory than there are bytes left: what is beyond grows as elements prove real.

@@ -65,7 +65,8 @@ impl BatchBuilder {
         self
     }
 
-    /// Gives every record the time of the append, in milliseconds (`LogAppendTime`).
+    /// Gives every record the time of the append, in milliseconds (`LogAppendTime`): readers take it for all of them.
+    /// As Kafka does, the records keep the differences of their own times in their bytes.
     pub fn with_log_append_time(mut self, append_time_ms: i64) -> Self {
         self.append_time = Some(append_time_ms);
         self
@@ -162,10 +163,8 @@ impl BatchBuilder {
             return Err(RecordsError::Corrupt("record offsets of a batch must grow"));
         }
         let next_delta = offset_delta.checked_add(1).ok_or(RecordsError::TooLarge)?;
-        let timestamp_ms = self.append_time.unwrap_or(timestamp_ms);
         if self.count == 0 {
             self.base_timestamp = self.delete_horizon_ms.unwrap_or(timestamp_ms);
-            self.max_timestamp = timestamp_ms;
         }
         put_record(
             &mut self.bytes,
@@ -198,11 +197,12 @@ impl BatchBuilder {
 
     /// The largest timestamp so far, in milliseconds.
     pub fn max_timestamp(&self) -> i64 {
-        self.max_timestamp
+        self.append_time.unwrap_or(self.max_timestamp)
     }
 
     /// Writes the batch. The first record that was appended with [`BatchBuilder::append`] has `base_offset`.
     pub fn build(self, base_offset: i64) -> Result<Bytes, RecordsError> {
+        let max_timestamp = self.max_timestamp();
         let mut bytes = self.bytes;
         if self.compression != Compression::None {
             let compressed = compress(
@@ -233,7 +233,7 @@ impl BatchBuilder {
         header.put_i16(attributes);
         header.put_i32(last_offset_delta);
         header.put_i64(self.base_timestamp);
-        header.put_i64(self.max_timestamp);
+        header.put_i64(max_timestamp);
         header.put_i64(self.producer_id);
         header.put_i16(self.producer_epoch);
         header.put_i32(self.base_sequence);

@@ -5,3 +5,97 @@ pub mod group;
 pub mod metadata;
 pub mod share;
 pub mod txn;
+
+/// Calls a macro once with `{ Name path }` for every stored record: for tests and fuzzing.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_stored {
+    ($callback:ident) => {
+        $callback! {
+            { ControlRecordTypeSchema $crate::stored::control::ControlRecordTypeSchema }
+            { EndTxnMarker $crate::stored::control::EndTxnMarker }
+            { KRaftVersionRecord $crate::stored::control::KRaftVersionRecord }
+            { LeaderChangeMessage $crate::stored::control::LeaderChangeMessage }
+            { SnapshotFooterRecord $crate::stored::control::SnapshotFooterRecord }
+            { SnapshotHeaderRecord $crate::stored::control::SnapshotHeaderRecord }
+            { VotersRecord $crate::stored::control::VotersRecord }
+            { LegacyOffsetCommitKey $crate::stored::group::LegacyOffsetCommitKey }
+            { LegacyOffsetCommitValue $crate::stored::group::LegacyOffsetCommitValue }
+            { OffsetCommitKey $crate::stored::group::OffsetCommitKey }
+            { OffsetCommitValue $crate::stored::group::OffsetCommitValue }
+            { GroupMetadataKey $crate::stored::group::GroupMetadataKey }
+            { GroupMetadataValue $crate::stored::group::GroupMetadataValue }
+            { ConsumerGroupMetadataKey $crate::stored::group::ConsumerGroupMetadataKey }
+            { ConsumerGroupMetadataValue $crate::stored::group::ConsumerGroupMetadataValue }
+            { ConsumerGroupPartitionMetadataKey $crate::stored::group::ConsumerGroupPartitionMetadataKey }
+            { ConsumerGroupPartitionMetadataValue $crate::stored::group::ConsumerGroupPartitionMetadataValue }
+            { ConsumerGroupMemberMetadataKey $crate::stored::group::ConsumerGroupMemberMetadataKey }
+            { ConsumerGroupMemberMetadataValue $crate::stored::group::ConsumerGroupMemberMetadataValue }
+            { ConsumerGroupTargetAssignmentMetadataKey $crate::stored::group::ConsumerGroupTargetAssignmentMetadataKey }
+            { ConsumerGroupTargetAssignmentMetadataValue $crate::stored::group::ConsumerGroupTargetAssignmentMetadataValue }
+            { ConsumerGroupTargetAssignmentMemberKey $crate::stored::group::ConsumerGroupTargetAssignmentMemberKey }
+            { ConsumerGroupTargetAssignmentMemberValue $crate::stored::group::ConsumerGroupTargetAssignmentMemberValue }
+            { ConsumerGroupCurrentMemberAssignmentKey $crate::stored::group::ConsumerGroupCurrentMemberAssignmentKey }
+            { ConsumerGroupCurrentMemberAssignmentValue $crate::stored::group::ConsumerGroupCurrentMemberAssignmentValue }
+            { ShareGroupMemberMetadataKey $crate::stored::group::ShareGroupMemberMetadataKey }
+            { ShareGroupMemberMetadataValue $crate::stored::group::ShareGroupMemberMetadataValue }
+            { ShareGroupMetadataKey $crate::stored::group::ShareGroupMetadataKey }
+            { ShareGroupMetadataValue $crate::stored::group::ShareGroupMetadataValue }
+            { ShareGroupTargetAssignmentMetadataKey $crate::stored::group::ShareGroupTargetAssignmentMetadataKey }
+            { ShareGroupTargetAssignmentMetadataValue $crate::stored::group::ShareGroupTargetAssignmentMetadataValue }
+            { ShareGroupTargetAssignmentMemberKey $crate::stored::group::ShareGroupTargetAssignmentMemberKey }
+            { ShareGroupTargetAssignmentMemberValue $crate::stored::group::ShareGroupTargetAssignmentMemberValue }
+            { ShareGroupCurrentMemberAssignmentKey $crate::stored::group::ShareGroupCurrentMemberAssignmentKey }
+            { ShareGroupCurrentMemberAssignmentValue $crate::stored::group::ShareGroupCurrentMemberAssignmentValue }
+            { ShareGroupStatePartitionMetadataKey $crate::stored::group::ShareGroupStatePartitionMetadataKey }
+            { ShareGroupStatePartitionMetadataValue $crate::stored::group::ShareGroupStatePartitionMetadataValue }
+            { ConsumerGroupRegularExpressionKey $crate::stored::group::ConsumerGroupRegularExpressionKey }
+            { ConsumerGroupRegularExpressionValue $crate::stored::group::ConsumerGroupRegularExpressionValue }
+            { StreamsGroupMetadataKey $crate::stored::group::StreamsGroupMetadataKey }
+            { StreamsGroupMetadataValue $crate::stored::group::StreamsGroupMetadataValue }
+            { StreamsGroupMemberMetadataKey $crate::stored::group::StreamsGroupMemberMetadataKey }
+            { StreamsGroupMemberMetadataValue $crate::stored::group::StreamsGroupMemberMetadataValue }
+            { StreamsGroupTargetAssignmentMetadataKey $crate::stored::group::StreamsGroupTargetAssignmentMetadataKey }
+            { StreamsGroupTargetAssignmentMetadataValue $crate::stored::group::StreamsGroupTargetAssignmentMetadataValue }
+            { StreamsGroupTargetAssignmentMemberKey $crate::stored::group::StreamsGroupTargetAssignmentMemberKey }
+            { StreamsGroupTargetAssignmentMemberValue $crate::stored::group::StreamsGroupTargetAssignmentMemberValue }
+            { StreamsGroupCurrentMemberAssignmentKey $crate::stored::group::StreamsGroupCurrentMemberAssignmentKey }
+            { StreamsGroupCurrentMemberAssignmentValue $crate::stored::group::StreamsGroupCurrentMemberAssignmentValue }
+            { StreamsGroupTopologyKey $crate::stored::group::StreamsGroupTopologyKey }
+            { StreamsGroupTopologyValue $crate::stored::group::StreamsGroupTopologyValue }
+            { RegisterBrokerRecord $crate::stored::metadata::RegisterBrokerRecord }
+            { UnregisterBrokerRecord $crate::stored::metadata::UnregisterBrokerRecord }
+            { TopicRecord $crate::stored::metadata::TopicRecord }
+            { PartitionRecord $crate::stored::metadata::PartitionRecord }
+            { ConfigRecord $crate::stored::metadata::ConfigRecord }
+            { PartitionChangeRecord $crate::stored::metadata::PartitionChangeRecord }
+            { AccessControlRecord $crate::stored::metadata::AccessControlRecord }
+            { FenceBrokerRecord $crate::stored::metadata::FenceBrokerRecord }
+            { UnfenceBrokerRecord $crate::stored::metadata::UnfenceBrokerRecord }
+            { RemoveTopicRecord $crate::stored::metadata::RemoveTopicRecord }
+            { DelegationTokenRecord $crate::stored::metadata::DelegationTokenRecord }
+            { UserScramCredentialRecord $crate::stored::metadata::UserScramCredentialRecord }
+            { FeatureLevelRecord $crate::stored::metadata::FeatureLevelRecord }
+            { ClientQuotaRecord $crate::stored::metadata::ClientQuotaRecord }
+            { ProducerIdsRecord $crate::stored::metadata::ProducerIdsRecord }
+            { BrokerRegistrationChangeRecord $crate::stored::metadata::BrokerRegistrationChangeRecord }
+            { AccessControlEntryRecord $crate::stored::metadata::AccessControlEntryRecord }
+            { RemoveAccessControlEntryRecord $crate::stored::metadata::RemoveAccessControlEntryRecord }
+            { NoOpRecord $crate::stored::metadata::NoOpRecord }
+            { ZkMigrationStateRecord $crate::stored::metadata::ZkMigrationStateRecord }
+            { RemoveUserScramCredentialRecord $crate::stored::metadata::RemoveUserScramCredentialRecord }
+            { BeginTransactionRecord $crate::stored::metadata::BeginTransactionRecord }
+            { EndTransactionRecord $crate::stored::metadata::EndTransactionRecord }
+            { AbortTransactionRecord $crate::stored::metadata::AbortTransactionRecord }
+            { RemoveDelegationTokenRecord $crate::stored::metadata::RemoveDelegationTokenRecord }
+            { RegisterControllerRecord $crate::stored::metadata::RegisterControllerRecord }
+            { ClearElrRecord $crate::stored::metadata::ClearElrRecord }
+            { ShareSnapshotKey $crate::stored::share::ShareSnapshotKey }
+            { ShareSnapshotValue $crate::stored::share::ShareSnapshotValue }
+            { ShareUpdateKey $crate::stored::share::ShareUpdateKey }
+            { ShareUpdateValue $crate::stored::share::ShareUpdateValue }
+            { TransactionLogKey $crate::stored::txn::TransactionLogKey }
+            { TransactionLogValue $crate::stored::txn::TransactionLogValue }
+        }
+    };
+}

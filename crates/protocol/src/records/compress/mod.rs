@@ -224,6 +224,11 @@ impl<'a> Decompressor<'a> {
         loop {
             let start = out.len();
             let step = start.clamp(16 * 1024, 1 << 20);
+            if out.capacity() < start + step {
+                // Doubling, but not beyond what may come at all.
+                let most = self.limit.saturating_add(1).saturating_sub(start);
+                out.reserve_exact(start.min(most).max(step));
+            }
             out.resize(start + step, 0);
             let mut filled = start;
             while filled < out.len() {

@@ -66,7 +66,7 @@ impl Default for TopicPartitions {
         Self {
             topic_id: Uuid::ZERO,
             partitions: Vec::new(),
-            assignment_epochs: None,
+            assignment_epochs: Some(Vec::new()),
         }
     }
 }
@@ -77,7 +77,7 @@ impl TopicPartitions {
         w.put_uuid(self.topic_id);
         let items = &self.partitions; w.put_array_len(items.len(), flexible)?; for item in items { w.put_i32(*item); }
         if flexible {
-            let tag_0 = self.assignment_epochs.is_some();
+            let tag_0 = self.assignment_epochs.as_ref().is_none_or(|v| !v.is_empty());
             w.put_uvarint(u32::from(tag_0));
             if tag_0 { let mut field = Writer::new(); { let w = &mut field; w.put_nullable_array_len(self.assignment_epochs.as_ref().map(Vec::len), flexible)?; for item in self.assignment_epochs.iter().flatten() { w.put_i32(*item); } } w.put_tagged(0, field)?; }
         }

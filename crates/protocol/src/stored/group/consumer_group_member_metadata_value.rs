@@ -30,7 +30,7 @@ impl Default for ConsumerGroupMemberMetadataValue {
             subscribed_topic_regex: Some(String::new()),
             rebalance_timeout_ms: -1,
             server_assignor: Some(String::new()),
-            classic_member_metadata: None,
+            classic_member_metadata: Some(ClassicMemberMetadata::default()),
         }
     }
 }
@@ -47,9 +47,9 @@ impl ConsumerGroupMemberMetadataValue {
         w.put_i32(self.rebalance_timeout_ms);
         w.put_nullable_string(self.server_assignor.as_deref(), flexible)?;
         if flexible {
-            let tag_0 = self.classic_member_metadata.is_some();
+            let tag_0 = self.classic_member_metadata != Some(ClassicMemberMetadata::default());
             w.put_uvarint(u32::from(tag_0));
-            if tag_0 { let mut field = Writer::new(); { let w = &mut field; match &self.classic_member_metadata { Some(inner) => { w.put_i8(1); inner.write(w, version)?; } None => w.put_i8(-1) } } w.put_tagged(0, field)?; }
+            if tag_0 { let mut field = Writer::new(); { let w = &mut field; match &self.classic_member_metadata { Some(inner) => { w.put_i8(1); inner.write(w, version)?; } None => w.put_i8(0) } } w.put_tagged(0, field)?; }
         }
         Ok(())
     }
@@ -70,7 +70,7 @@ impl ConsumerGroupMemberMetadataValue {
                 let (tag, mut field) = r.get_tagged()?;
                 let r = &mut field;
                 match tag {
-                    0 => { m.classic_member_metadata = if r.get_i8()? < 0 { None } else { Some(ClassicMemberMetadata::read(r, version)?) }; r.finish()?; }
+                    0 => { m.classic_member_metadata = if r.get_i8()? <= 0 { None } else { Some(ClassicMemberMetadata::read(r, version)?) }; r.finish()?; }
                     _ => {}
                 }
             }

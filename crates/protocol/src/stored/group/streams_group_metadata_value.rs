@@ -20,7 +20,7 @@ impl Default for StreamsGroupMetadataValue {
             epoch: 0,
             metadata_hash: 0,
             validated_topology_epoch: -1,
-            last_assignment_configs: None,
+            last_assignment_configs: Some(Vec::new()),
         }
     }
 }
@@ -32,7 +32,7 @@ impl StreamsGroupMetadataValue {
         w.put_i64(self.metadata_hash);
         if flexible {
             let tag_0 = self.validated_topology_epoch != -1;
-            let tag_1 = self.last_assignment_configs.is_some();
+            let tag_1 = self.last_assignment_configs.as_ref().is_none_or(|v| !v.is_empty());
             w.put_uvarint(u32::from(tag_0) + u32::from(tag_1));
             if tag_0 { let mut field = Writer::new(); { let w = &mut field; w.put_i32(self.validated_topology_epoch); } w.put_tagged(0, field)?; }
             if tag_1 { let mut field = Writer::new(); { let w = &mut field; w.put_nullable_array_len(self.last_assignment_configs.as_ref().map(Vec::len), flexible)?; for item in self.last_assignment_configs.iter().flatten() { (*item).write(w, version)?; } } w.put_tagged(1, field)?; }

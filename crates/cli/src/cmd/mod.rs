@@ -1,0 +1,49 @@
+//! One file per command, and the list of all of them.
+
+mod config_entities;
+pub(crate) mod configs;
+pub(crate) mod console_consumer;
+pub(crate) mod console_producer;
+pub(crate) mod consumer_groups;
+pub(crate) mod dev;
+mod formatter;
+mod group_rows;
+mod line_reader;
+mod offset_reset;
+pub(crate) mod server_start;
+pub(crate) mod server_stop;
+pub(crate) mod storage;
+mod storage_features;
+mod storage_format;
+pub(crate) mod topics;
+
+/// A command: arguments without its name to exit code.
+type Run = fn(&[String]) -> i32;
+
+/// `dev` and Kafka's script names, and what answers to them.
+const COMMANDS: &[(&str, Run)] = &[
+    ("dev", dev::run),
+    ("kafka-server-start", server_start::run),
+    ("kafka-server-stop", server_stop::run),
+    ("kafka-storage", storage::run),
+    ("kafka-topics", topics::run),
+    ("kafka-console-producer", console_producer::run),
+    ("kafka-console-consumer", console_consumer::run),
+    ("kafka-consumer-groups", consumer_groups::run),
+    ("kafka-configs", configs::run),
+];
+
+/// The command of that name, with or without `.sh` and its folder.
+pub(crate) fn find(name: &str) -> Option<Run> {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let name = name.strip_suffix(".sh").unwrap_or(name);
+    COMMANDS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, run)| *run)
+}
+
+/// The names of all commands, for the help.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    COMMANDS.iter().map(|(name, _)| *name)
+}

@@ -1,0 +1,214 @@
+//! What every tool shares: how it ends, where it prints, how it waits.
+//!
+//! Owns the ways out in Kafka's words (usage on standard error and exit 1, `--help`, `--version`), the log4j-like lines, the runtime
+//! and the loading of `--command-config`. Never decides what a tool does. Called by every `cmd/*`.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use milena_client::{Client, ClientConfig, ClientError};
+use milena_common::config::properties;
+
+use crate::opts::{self, Opt, OptError, Parsed};
+
+/// The version that the tools answer with: the Kafka whose words they speak.
+pub(crate) const KAFKA_VERSION: &str = "4.3.1";
+
+/// How a tool ends early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The message and the table of options on standard error, exit 1.
+    Usage(String),
+    /// The message alone on standard error, exit 1.
+    Message(String),
+    /// Everything is printed already.
+    Exit(i32),
+}
+
+impl From<OptError> for Stop {
+    fn from(error: OptError) -> Self {
+        Stop::Message(error.to_string())
+    }
+}
+
+/// Ends with the option table.
+pub(crate) fn usage<T>(message: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Usage(message.into()))
+}
+
+/// Ends with a message.
+pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Message(message.into()))
+}
+
+/// Turns a tool's end into its exit code, printing what is left to print.
+pub(crate) fn finish(table: &[Opt], result: Result<(), Stop>) -> i32 {
+    let code = match result {
+        Ok(()) => 0,
+        Err(Stop::Usage(message)) => {
+            err(format_args!("{message}\n{}", opts::render(table)));
+            1
+        }
+        Err(Stop::Message(message)) => {
+            err(format_args!("{message}\n"));
+            1
+        }
+        Err(Stop::Exit(code)) => code,
+    };
+    flush();
+    code
+}
+
+/// Answers `--help`, no options at all, and `--version`, which come before every other check.
+pub(crate) fn help_or_version(parsed: &Parsed, purpose: &str) -> Result<(), Stop> {
+    if parsed.is_empty() || parsed.has("help") {
+        return usage(purpose);
+    }
+    if parsed.has("version") {
+        out(format_args!("{KAFKA_VERSION}\n"));
+        return Err(Stop::Exit(0));
+    }
+    Ok(())
+}
+
+/// Refuses a missing required option, as Kafka's `CommandLineUtils` words it.
+pub(crate) fn require(parsed: &Parsed, names: &[&str]) -> Result<(), Stop> {
+    match names.iter().find(|name| !parsed.has(name)) {
+        Some(name) => usage(format!("Missing required argument \"[{name}]\"")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses `others` beside `used`.
+pub(crate) fn exclude(parsed: &Parsed, used: &str, others: &[&str]) -> Result<(), Stop> {
+    if !parsed.has(used) {
+        return Ok(());
+    }
+    match others.iter().find(|name| parsed.has(name)) {
+        Some(name) => usage(format!(
+            "Option \"[{used}]\" can't be used with option \"[{name}]\""
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Prints to standard output. A closed pipe is not an error: nobody reads any more.
+pub(crate) fn out(text: impl Display) {
+    let _ = write!(io::stdout().lock(), "{text}");
+}
+
+/// Prints to standard error.
+pub(crate) fn err(text: impl Display) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}
+
+/// Hands buffered output to the system.
+pub(crate) fn flush() {
+    let _ = io::stdout().lock().flush();
+}
+
+/// A line as log4j writes it on the tools' standard error: `[time] LEVEL message (logger)`.
+pub(crate) fn log_line(level: &str, message: impl Display, logger: &str) {
+    let time = jiff::ZonedDateTime::now()
+        .strftime("%Y-%m-%d %H:%M:%S,%3f")
+        .to_string();
+    err(format_args!("[{time}] {level} {message} ({logger})\n"));
+}
+
+/// Runs a tool's asynchronous part on one thread: tools wait for the network, they do not compute.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            err(format_args!("cannot start: {error}\n"));
+            std::process::exit(1);
+        }
+    };
+    crate::logging::init_tool();
+    let result = runtime.block_on(work);
+    // a blocked reader of standard input must not hold the exit
+    runtime.shutdown_background();
+    result
+}
+
+/// Reads a properties file.
+///
+/// # Errors
+/// The file cannot be read: the path, as Kafka's `NoSuchFileException` says it.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "command line tools read the files that they are pointed at"
+)]
+pub(crate) fn load_properties(path: &str) -> Result<Vec<(String, String)>, Stop> {
+    match std::fs::read(path) {
+        Ok(bytes) => {
+            let text = properties::decode_latin1(&bytes);
+            properties::parse(&text).or_else(|error| refuse(format!("{path}: {error}")))
+        }
+        Err(_) => refuse(format!("{path}\njava.nio.file.NoSuchFileException: {path}")),
+    }
+}
+
+/// A connected client for an admin tool: `--bootstrap-server` and `--command-config`.
+pub(crate) async fn admin_client(parsed: &Parsed) -> Result<Client, Stop> {
+    let mut config = ClientConfig {
+        client_id: "adminclient-1".into(),
+        ..Default::default()
+    };
+    if let Some(path) = parsed.value("command-config")? {
+        for (key, value) in load_properties(path)? {
+            apply_client_key(&mut config, &key, &value);
+        }
+    }
+    let servers = parsed.value("bootstrap-server")?.unwrap_or_default();
+    config.bootstrap_servers = servers
+        .split(',')
+        .map(|s| s.trim().to_string())
+        .filter(|s| !s.is_empty())
+        .collect();
+    match Client::new(config) {
+        Ok(client) => Ok(client),
+        Err(error) => refuse(format!(
+            "Failed to create new KafkaAdminClient\norg.apache.kafka.common.KafkaException: Failed to create new KafkaAdminClient\nCaused by: org.apache.kafka.common.config.ConfigException: {error}"
+        )),
+    }
+}
+
+/// Sets the client keys that mean something to every client; others are left to the tool.
+pub(crate) fn apply_client_key(config: &mut ClientConfig, key: &str, value: &str) {
+    let number = || value.trim().parse::<u64>().ok();
+    match key {
+        "bootstrap.servers" => {
+            config.bootstrap_servers = value
+                .split(',')
+                .map(|s| s.trim().to_string())
+                .filter(|s| !s.is_empty())
+                .collect();
+        }
+        "client.id" => config.client_id = value.to_string(),
+        "request.timeout.ms" => {
+            config.request_timeout_ms = number().unwrap_or(config.request_timeout_ms)
+        }
+        "default.api.timeout.ms" => {
+            config.api_timeout_ms = number().unwrap_or(config.api_timeout_ms)
+        }
+        "retry.backoff.ms" => config.retry_backoff_ms = number().unwrap_or(config.retry_backoff_ms),
+        "metadata.max.age.ms" => {
+            config.metadata_max_age_ms = number().unwrap_or(config.metadata_max_age_ms)
+        }
+        "client.rack" => config.rack = (!value.is_empty()).then(|| value.to_string()),
+        _ => {}
+    }
+}
+
+/// The Java class and message of a client error: `org.apache.kafka.common.errors.X: message`.
+pub(crate) fn java_error(error: &ClientError) -> String {
+    format!(
+        "{}: {}",
+        crate::java::class_of(error),
+        crate::java::message_of(error)
+    )
+}

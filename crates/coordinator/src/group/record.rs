@@ -1,0 +1,251 @@
+//! The records of `__consumer_offsets` that the group coordinator understands, and their bytes.
+//!
+//! Keys carry an i16 type: 0 and 1 are offset commits, 2 is a classic group. Everything else (KIP-848, share and streams
+//! groups, types of later Kafkas) is left in the log as it is and has no effect here: `GroupRecord::Other`.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use milena_protocol::ErrorCode;
+use milena_protocol::stored::group::{
+    GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, OffsetCommitKey, OffsetCommitValue,
+};
+use milena_protocol::{Decode, Encode, Reader};
+
+use crate::writer::{CoordinatorRecord, LoadedRecord, RECORD_OVERHEAD_BYTES};
+
+const LEGACY_OFFSET_COMMIT_KEY: i16 = 0;
+const OFFSET_COMMIT_KEY: i16 = 1;
+const GROUP_METADATA_KEY: i16 = 2;
+
+/// Versions that Kafka 4.3 writes.
+const GROUP_METADATA_VALUE_VERSION: i16 = 3;
+const OFFSET_COMMIT_VALUE_VERSION: i16 = 4;
+/// The only version with an expiration; it knows neither leader epoch nor topic id.
+const EXPIRING_OFFSET_COMMIT_VALUE_VERSION: i16 = 1;
+
+/// One record by meaning. A value of `None` is a tombstone.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupRecord {
+    /// `producer_id` is -1 unless the commit is part of a transaction.
+    Offset {
+        producer_id: i64,
+        group: Arc<str>,
+        topic: Arc<str>,
+        partition: i32,
+        value: Option<OffsetCommitValue>,
+    },
+    Group {
+        group: Arc<str>,
+        value: Option<GroupMetadataValue>,
+    },
+    /// The transaction of `producer_id` ended.
+    TransactionEnd { producer_id: i64, committed: bool },
+    /// Not ours to understand.
+    Other,
+}
+
+impl GroupRecord {
+    pub(crate) fn group(group: &Arc<str>, value: Option<GroupMetadataValue>) -> Self {
+        GroupRecord::Group {
+            group: group.clone(),
+            value,
+        }
+    }
+
+    pub(crate) fn offset(
+        group: &Arc<str>,
+        topic: &Arc<str>,
+        partition: i32,
+        value: Option<OffsetCommitValue>,
+    ) -> Self {
+        GroupRecord::Offset {
+            producer_id: -1,
+            group: group.clone(),
+            topic: topic.clone(),
+            partition,
+            value,
+        }
+    }
+
+    /// Fails on strings longer than 32767 bytes, which operations refuse before they decide on a record.
+    pub(crate) fn encode(&self) -> Result<CoordinatorRecord, ErrorCode> {
+        match self {
+            GroupRecord::Offset {
+                group,
+                topic,
+                partition,
+                value,
+                ..
+            } => {
+                let key = OffsetCommitKey {
+                    group: group.to_string(),
+                    topic: topic.to_string(),
+                    partition: *partition,
+                };
+                let value = value
+                    .as_ref()
+                    .map(|value| {
+                        encode(
+                            offset_value_version(value),
+                            value,
+                            offset_value_version(value),
+                        )
+                    })
+                    .transpose()?;
+                Ok(CoordinatorRecord {
+                    key: encode(OFFSET_COMMIT_KEY, &key, 0)?,
+                    value,
+                })
+            }
+            GroupRecord::Group { group, value } => {
+                let key = GroupMetadataKey {
+                    group: group.to_string(),
+                };
+                let value = value
+                    .as_ref()
+                    .map(|value| {
+                        encode(
+                            GROUP_METADATA_VALUE_VERSION,
+                            value,
+                            GROUP_METADATA_VALUE_VERSION,
+                        )
+                    })
+                    .transpose()?;
+                Ok(CoordinatorRecord {
+                    key: encode(GROUP_METADATA_KEY, &key, 0)?,
+                    value,
+                })
+            }
+            // Written by the transaction coordinator and by later Kafkas only.
+            GroupRecord::TransactionEnd { .. } | GroupRecord::Other => {
+                Err(ErrorCode::UnknownServerError)
+            }
+        }
+    }
+
+    pub(crate) fn decode(loaded: LoadedRecord) -> Self {
+        match loaded {
+            LoadedRecord::TransactionEnd {
+                producer_id,
+                committed,
+                ..
+            } => GroupRecord::TransactionEnd {
+                producer_id,
+                committed,
+            },
+            LoadedRecord::Record {
+                offset,
+                producer_id,
+                record,
+            } => decode_record(producer_id, &record).unwrap_or_else(|| {
+                tracing::debug!(
+                    offset,
+                    key_bytes = record.key.len(),
+                    "record of a type or version unknown to the group coordinator is left alone"
+                );
+                GroupRecord::Other
+            }),
+        }
+    }
+}
+
+/// At most the bytes of the encoded value; cheap, for deciding whether it fits a batch before it is encoded.
+pub(crate) fn metadata_size_in_bytes(value: &GroupMetadataValue) -> usize {
+    let members: usize = value
+        .members
+        .iter()
+        .map(|member| {
+            let strings = [&member.member_id, &member.client_id, &member.client_host]
+                .iter()
+                .map(|text| text.len())
+                .sum::<usize>();
+            32 + strings
+                + member.group_instance_id.as_ref().map_or(0, String::len)
+                + member.subscription.len()
+                + member.assignment.len()
+        })
+        .sum();
+    RECORD_OVERHEAD_BYTES
+        + 256
+        + value.protocol_type.len()
+        + value.protocol.as_ref().map_or(0, String::len)
+        + members
+}
+
+fn offset_value_version(value: &OffsetCommitValue) -> i16 {
+    if value.expire_timestamp != -1 {
+        EXPIRING_OFFSET_COMMIT_VALUE_VERSION
+    } else {
+        OFFSET_COMMIT_VALUE_VERSION
+    }
+}
+
+/// `prefix` is the type of a key or the version of a value.
+fn encode(prefix: i16, message: &impl Encode, version: i16) -> Result<Bytes, ErrorCode> {
+    let body = message.encode_to_bytes(version).map_err(|error| {
+        tracing::error!(%error, "cannot encode a record of the group coordinator");
+        ErrorCode::UnknownServerError
+    })?;
+    let mut bytes = BytesMut::with_capacity(2 + body.len());
+    bytes.put_i16(prefix);
+    bytes.put_slice(&body);
+    Ok(bytes.freeze())
+}
+
+/// `None` for what is not understood.
+fn decode_record(producer_id: i64, record: &CoordinatorRecord) -> Option<GroupRecord> {
+    let (key_type, mut key) = split_prefix(&record.key)?;
+    match key_type {
+        OFFSET_COMMIT_KEY | LEGACY_OFFSET_COMMIT_KEY => {
+            let OffsetCommitKey {
+                group,
+                topic,
+                partition,
+                ..
+            } = if key_type == OFFSET_COMMIT_KEY {
+                OffsetCommitKey::decode(&mut key, 0).ok()?
+            } else {
+                let legacy = LegacyOffsetCommitKey::decode(&mut key, 0).ok()?;
+                OffsetCommitKey {
+                    group: legacy.group,
+                    topic: legacy.topic,
+                    partition: legacy.partition,
+                }
+            };
+            Some(GroupRecord::Offset {
+                producer_id,
+                group: group.into(),
+                topic: topic.into(),
+                partition,
+                value: decode_value(record)?,
+            })
+        }
+        GROUP_METADATA_KEY => {
+            let key = GroupMetadataKey::decode(&mut key, 0).ok()?;
+            Some(GroupRecord::Group {
+                group: key.group.into(),
+                value: decode_value(record)?,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// `Some(None)` is a tombstone, `None` a value of an unknown version.
+fn decode_value<T: Decode>(record: &CoordinatorRecord) -> Option<Option<T>> {
+    let Some(value) = &record.value else {
+        return Some(None);
+    };
+    // Copied: a slice would keep the whole batch it was loaded with in memory.
+    let (version, mut rest) = split_prefix(&Bytes::copy_from_slice(value))?;
+    if !(T::MIN_VERSION..=T::MAX_VERSION).contains(&version) {
+        return None;
+    }
+    T::decode(&mut rest, version).ok().map(Some)
+}
+
+fn split_prefix(bytes: &Bytes) -> Option<(i16, Reader)> {
+    let (prefix, _) = bytes.split_first_chunk::<2>()?;
+    Some((i16::from_be_bytes(*prefix), Reader::new(bytes.slice(2..))))
+}

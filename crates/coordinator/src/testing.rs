@@ -1,0 +1,301 @@
+//! For tests of this crate and of those that use it: `MemoryLog`, a `PartitionWriter` in memory, and
+//! `partition_writer_suite`, which every implementation of the seam must pass.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use milena_common::Now;
+use milena_protocol::ErrorCode;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
+
+/// Partitions as lists of records. Commits can be held back, appends made to fail.
+#[derive(Clone)]
+pub struct MemoryLog {
+    partitions: Arc<Mutex<HashMap<i32, Vec<CoordinatorRecord>>>>,
+    not_led: Arc<Mutex<HashSet<i32>>>,
+    /// What appends that wait, and later ones, come to; `None` holds them back.
+    verdict: watch::Sender<Option<Result<(), ErrorCode>>>,
+}
+
+impl Default for MemoryLog {
+    fn default() -> Self {
+        MemoryLog {
+            partitions: Arc::default(),
+            not_led: Arc::default(),
+            verdict: watch::Sender::new(Some(Ok(()))),
+        }
+    }
+}
+
+impl MemoryLog {
+    /// From now on appends are not committed until `release` or `fail`.
+    pub fn hold(&self) {
+        self.verdict.send_replace(None);
+    }
+
+    /// Commits what waits, and what comes.
+    pub fn release(&self) {
+        self.verdict.send_replace(Some(Ok(())));
+    }
+
+    /// Fails what waits, and what comes.
+    pub fn fail(&self, error: ErrorCode) {
+        self.verdict.send_replace(Some(Err(error)));
+    }
+
+    /// Whether this broker leads a partition; it leads all unless told otherwise.
+    pub fn set_led(&self, partition: i32, led: bool) {
+        let mut not_led = self.not_led.lock();
+        if led {
+            not_led.remove(&partition);
+        } else {
+            not_led.insert(partition);
+        }
+    }
+
+    /// The records of a partition; those of failed appends are among them, as in a real log.
+    pub fn records(&self, partition: i32) -> Vec<CoordinatorRecord> {
+        self.partitions
+            .lock()
+            .get(&partition)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// Puts the content of a partition.
+    pub fn set_records(&self, partition: i32, records: Vec<CoordinatorRecord>) {
+        self.partitions.lock().insert(partition, records);
+    }
+}
+
+impl PartitionWriter for MemoryLog {
+    fn append(
+        &self,
+        partition: i32,
+        records: Vec<CoordinatorRecord>,
+        _now: Now,
+    ) -> BoxFuture<Result<i64, ErrorCode>> {
+        if self.not_led.lock().contains(&partition) {
+            return Box::pin(async { Err(ErrorCode::NotLeaderOrFollower) });
+        }
+        let size_in_bytes: usize = records.iter().map(CoordinatorRecord::size_in_bytes).sum();
+        if size_in_bytes > self.max_batch_bytes(partition) {
+            return Box::pin(async { Err(ErrorCode::MessageTooLarge) });
+        }
+        let last_offset = {
+            let mut partitions = self.partitions.lock();
+            let log = partitions.entry(partition).or_default();
+            log.extend(records);
+            log.len() as i64 - 1
+        };
+        let mut verdict = self.verdict.subscribe();
+        Box::pin(async move {
+            let decided = verdict
+                .wait_for(Option::is_some)
+                .await
+                .map_err(|_| ErrorCode::KafkaStorageError)?;
+            decided
+                .unwrap_or(Err(ErrorCode::KafkaStorageError))
+                .map(|()| last_offset)
+        })
+    }
+
+    fn load(&self, partition: i32, from_offset: i64) -> BoxFuture<Result<LoadedBatch, ErrorCode>> {
+        const BATCH: usize = 3;
+        if self.not_led.lock().contains(&partition) {
+            return Box::pin(async { Err(ErrorCode::NotLeaderOrFollower) });
+        }
+        let records = self.records(partition);
+        let start = usize::try_from(from_offset).unwrap_or(0).min(records.len());
+        let end = (start + BATCH).min(records.len());
+        let loaded = (start..end)
+            .map(|offset| LoadedRecord::Record {
+                offset: offset as i64,
+                producer_id: -1,
+                record: records[offset].clone(),
+            })
+            .collect();
+        let next_offset = (end < records.len()).then_some(end as i64);
+        Box::pin(async move {
+            Ok(LoadedBatch {
+                records: loaded,
+                next_offset,
+            })
+        })
+    }
+}
+
+/// Checks an implementation of `PartitionWriter`. `led` is an empty partition that this broker leads, `not_led` one it does not.
+/// Leaves its records behind, so that a caller may reopen its log and compare with what `loaded_records` says.
+///
+/// # Panics
+/// When the implementation does not keep the contract.
+pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_led: i32) {
+    let now = Now {
+        mono_ms: 1,
+        wall_ms: 1_700_000_000_000,
+    };
+    let record = |key: &str, value: Option<&str>| CoordinatorRecord {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
+    };
+
+    assert_eq!(
+        loaded_records(writer, led).await,
+        Ok(Vec::new()),
+        "an empty log loads as nothing"
+    );
+
+    // One batch: dense offsets, null and empty values told apart.
+    let first = vec![
+        record("a", Some("1")),
+        record("b", None),
+        record("c", Some("")),
+        record("", Some("empty key")),
+    ];
+    let last_offset = writer
+        .append(led, first.clone(), now)
+        .await
+        .expect("committed");
+    let mut expected = first;
+    let loaded = loaded_records(writer, led).await.expect("loads");
+    assert_eq!(
+        loaded
+            .iter()
+            .map(|(_, record)| record.clone())
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert_eq!(
+        loaded.last().map(|(offset, _)| *offset),
+        Some(last_offset),
+        "append answers the offset of its last record"
+    );
+
+    // Calls land in the order they were made, whatever becomes of their futures.
+    let mut futures = Vec::new();
+    for n in 0..50 {
+        let batch = vec![
+            record(&format!("k{n}"), Some("x")),
+            record(&format!("k{n}"), Some(&"y".repeat(n))),
+        ];
+        expected.extend(batch.clone());
+        let future = writer.append(led, batch, now);
+        if n % 5 == 3 {
+            drop(future);
+        } else {
+            futures.push(future);
+        }
+    }
+    let mut known = last_offset;
+    while let Some(future) = futures.pop() {
+        let offset = future.await.expect("committed");
+        assert!(
+            offset > last_offset && (known == last_offset || offset < known),
+            "later calls have later offsets"
+        );
+        known = offset;
+    }
+    let loaded = loaded_records(writer, led).await.expect("loads");
+    assert_eq!(
+        loaded
+            .iter()
+            .map(|(_, record)| record.clone())
+            .collect::<Vec<_>>(),
+        expected
+    );
+    assert!(
+        loaded.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0),
+        "nothing else was written, so offsets are dense"
+    );
+
+    // From the middle, also of a batch.
+    let (middle_offset, _) = loaded[loaded.len() / 2];
+    let from_middle = writer.load(led, middle_offset).await.expect("loads");
+    match from_middle.records.first() {
+        Some(LoadedRecord::Record {
+            offset,
+            producer_id,
+            record,
+        }) => {
+            assert_eq!(
+                (*offset, *producer_id, record),
+                (middle_offset, -1, &loaded[loaded.len() / 2].1)
+            );
+        }
+        other => panic!("expected the record at {middle_offset}, not {other:?}"),
+    }
+
+    // The largest batch fits, a larger one is refused and leaves nothing behind.
+    let max_batch_bytes = writer.max_batch_bytes(led);
+    let overhead_bytes = record("big", Some("")).size_in_bytes();
+    let big = record("big", Some(&"z".repeat(max_batch_bytes - overhead_bytes)));
+    writer
+        .append(led, vec![big.clone()], now)
+        .await
+        .expect("the largest batch fits");
+    expected.push(big);
+    let too_big = record("big", Some(&"z".repeat(max_batch_bytes + 1_024)));
+    assert_eq!(
+        writer.append(led, vec![too_big], now).await,
+        Err(ErrorCode::MessageTooLarge)
+    );
+    let loaded = loaded_records(writer, led).await.expect("loads");
+    assert_eq!(loaded.len(), expected.len());
+
+    assert_eq!(
+        writer.append(not_led, vec![record("a", None)], now).await,
+        Err(ErrorCode::NotLeaderOrFollower)
+    );
+    assert_eq!(
+        loaded_records(writer, not_led).await,
+        Err(ErrorCode::NotLeaderOrFollower)
+    );
+}
+
+/// All records of a partition with their offsets, stretch by stretch as the coordinator loads them.
+pub async fn loaded_records(
+    writer: &dyn PartitionWriter,
+    partition: i32,
+) -> Result<Vec<(i64, CoordinatorRecord)>, ErrorCode> {
+    let mut all = Vec::new();
+    let mut from_offset = 0;
+    loop {
+        let LoadedBatch {
+            records,
+            next_offset,
+        } = writer.load(partition, from_offset).await?;
+        for loaded in records {
+            if let LoadedRecord::Record { offset, record, .. } = loaded {
+                assert!(
+                    offset >= from_offset && all.last().is_none_or(|(last, _)| *last < offset),
+                    "offsets ascend"
+                );
+                all.push((offset, record));
+            }
+        }
+        match next_offset {
+            Some(next) => {
+                assert!(next > from_offset, "a load must move on from {from_offset}");
+                from_offset = next;
+            }
+            None => return Ok(all),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_log_keeps_the_contract() {
+        let log = MemoryLog::default();
+        log.set_led(1, false);
+        partition_writer_suite(&log, 0, 1).await;
+    }
+}
