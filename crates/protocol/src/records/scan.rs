@@ -56,6 +56,7 @@ impl<'a> RecordScan<'a> {
     }
 
     /// The next record; none after as many as the header claims, if the records end there too.
+    #[inline]
     pub fn next_record(&mut self) -> Result<Option<ScannedRecord>, RecordsError> {
         if self.left < 0 {
             return Err(RecordsError::Corrupt("negative record count"));
@@ -88,10 +89,24 @@ trait Read {
     /// A number that grows by one with every byte consumed.
     fn position(&self) -> usize;
 
-    #[inline]
+    /// One and two bytes, which is nearly all there are, without a loop.
+    #[inline(always)]
     fn varint(&mut self) -> Result<i32, RecordsError> {
-        let mut value: u32 = 0;
-        for index in 0..MAX_VARINT_BYTES {
+        let first = self.u8()?;
+        if first < 0x80 {
+            return Ok(unzigzag32(u32::from(first)));
+        }
+        let second = self.u8()?;
+        let value = u32::from(first & 0x7f) | (u32::from(second & 0x7f) << 7);
+        if second < 0x80 {
+            return Ok(unzigzag32(value));
+        }
+        self.varint_rest(value)
+    }
+
+    #[inline(never)]
+    fn varint_rest(&mut self, mut value: u32) -> Result<i32, RecordsError> {
+        for index in 2..MAX_VARINT_BYTES {
             let byte = self.u8()?;
             if index == MAX_VARINT_BYTES - 1 && byte > 0x0f {
                 break;
@@ -104,10 +119,18 @@ trait Read {
         Err(RecordsError::Corrupt("a varint is longer than 32 bits"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn varlong(&mut self) -> Result<i64, RecordsError> {
-        let mut value: u64 = 0;
-        for index in 0..MAX_VARLONG_BYTES {
+        let first = self.u8()?;
+        if first < 0x80 {
+            return Ok(unzigzag64(u64::from(first)));
+        }
+        self.varlong_rest(u64::from(first & 0x7f))
+    }
+
+    #[inline(never)]
+    fn varlong_rest(&mut self, mut value: u64) -> Result<i64, RecordsError> {
+        for index in 1..MAX_VARLONG_BYTES {
             let byte = self.u8()?;
             if index == MAX_VARLONG_BYTES - 1 && byte > 0x01 {
                 break;
@@ -121,7 +144,7 @@ trait Read {
     }
 
     /// Skips bytes behind their size; none if that is negative.
-    #[inline]
+    #[inline(always)]
     fn nullable(&mut self) -> Result<Option<usize>, RecordsError> {
         let Ok(size) = usize::try_from(self.varint()?) else {
             return Ok(None);
@@ -131,6 +154,7 @@ trait Read {
     }
 }
 
+#[inline]
 fn scan_record(input: &mut impl Read) -> Result<ScannedRecord, RecordsError> {
     let length = usize::try_from(input.varint()?)
         .map_err(|_| RecordsError::Corrupt("negative record length"))?;

@@ -6,6 +6,7 @@
 
 mod lz4;
 mod snappy;
+mod zstd_stream;
 
 use std::io::{Read, Write};
 
@@ -153,7 +154,7 @@ enum Stream<'a> {
     Gzip(Box<flate2::bufread::MultiGzDecoder<&'a [u8]>>),
     Snappy(snappy::Blocks<'a>),
     Lz4(lz4::Blocks<'a>),
-    Zstd(Box<zstd::stream::read::Decoder<'static, &'a [u8]>>),
+    Zstd(zstd_stream::Frames<'a>),
 }
 
 impl<'a> Decompressor<'a> {
@@ -177,10 +178,7 @@ impl<'a> Decompressor<'a> {
             Compression::Gzip => Stream::Gzip(Box::new(flate2::bufread::MultiGzDecoder::new(data))),
             Compression::Snappy => Stream::Snappy(snappy::Blocks::new(data)),
             Compression::Lz4 => Stream::Lz4(lz4::Blocks::new(data, lz4_header)?),
-            Compression::Zstd => Stream::Zstd(Box::new(
-                zstd::stream::read::Decoder::with_buffer(data)
-                    .map_err(|error| failed(codec, &error))?,
-            )),
+            Compression::Zstd => Stream::Zstd(zstd_stream::Frames::new(data)?),
         };
         Ok(Decompressor {
             codec,
@@ -204,7 +202,7 @@ impl<'a> Decompressor<'a> {
                 other => other,
             })?,
             Stream::Lz4(blocks) => blocks.read(out)?,
-            Stream::Zstd(decoder) => decoder.read(out).map_err(|error| failed(codec, &error))?,
+            Stream::Zstd(frames) => frames.read(out)?,
         };
         if count > left {
             return Err(RecordsError::DecompressLimit { limit: self.limit });
