@@ -96,6 +96,39 @@ fn describe_configs_answers_as_kafka_4_3_does() {
 }
 
 #[test]
+fn keys_beyond_the_table_are_described_as_kafka_does() {
+    let map =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Settings>();
+    let file = map(&[
+        ("foo.bar", "1"),
+        ("listener.name.plaintext.max.connections", "5"),
+        ("listener.name.plaintext.ssl.key.password", "x"),
+        ("log.retention.hours", "168"),
+    ]);
+    let default = map(&[("foo.x", "3"), ("log.retention.ms", "5000")]);
+    let own = map(&[("foo.bar", "1")]);
+    let layers = BrokerLayers { file: &file, default: &default, own: &own };
+    let entries = describe::broker(layers, None);
+    let shown = |name: &str| {
+        let e = entries.iter().find(|e| e.name == name).unwrap();
+        format!("{}={} {} {}", e.name, e.value.as_deref().unwrap_or("null"), e.sensitive, synonyms(e))
+    };
+    for expected in [
+        "foo.bar=null true [DYNAMIC_BROKER_CONFIG:foo.bar, STATIC_BROKER_CONFIG:foo.bar]",
+        "foo.x=null true [DYNAMIC_DEFAULT_BROKER_CONFIG:foo.x]",
+        "listener.name.plaintext.max.connections=5 false [STATIC_BROKER_CONFIG:listener.name.plaintext.max.connections, DEFAULT_CONFIG:max.connections]",
+        "listener.name.plaintext.ssl.key.password=null true [STATIC_BROKER_CONFIG:listener.name.plaintext.ssl.key.password]",
+        "log.retention.hours=168 false [STATIC_BROKER_CONFIG:log.retention.hours, DEFAULT_CONFIG:log.retention.hours]",
+        "log.retention.minutes=null false []",
+        "log.retention.ms=5000 false [DYNAMIC_DEFAULT_BROKER_CONFIG:log.retention.ms, STATIC_BROKER_CONFIG:log.retention.hours, DEFAULT_CONFIG:log.retention.hours]",
+    ] {
+        assert_eq!(shown(expected.split('=').next().unwrap()), expected);
+    }
+    let defaults: Vec<String> = describe::broker_defaults(&default, None).into_iter().map(|e| e.name).collect();
+    assert_eq!(defaults, ["foo.x", "log.retention.ms"]);
+}
+
+#[test]
 fn every_key_of_kafka_3_3_is_known_with_its_type() {
     // These became lists in 4.x; the text of a list is the same.
     let became_lists = [

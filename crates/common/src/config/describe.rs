@@ -2,11 +2,12 @@
 //!
 //! Follows Kafka's order of precedence: topic, this broker (dynamic), all brokers (dynamic), properties file, default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::broker_keys::BrokerConfig;
 use super::client_metrics_keys::ClientMetricsConfig;
 use super::def::{Audience, ConfigKey, Scope, Type};
+use super::dynamic;
 use super::group_keys::GroupConfig;
 use super::topic;
 use super::topic_keys::TopicConfig;
@@ -157,19 +158,29 @@ pub fn broker(layers: BrokerLayers<'_>, names: Option<&[String]>) -> Vec<ConfigE
         .filter(|key| wanted(key.name, names) && listed(key, set(key.name)))
         .map(|key| broker_entry(layers, key))
         .collect();
-    let unknown = layers.file.keys().filter(|name| BrokerConfig::key(name).is_none() && wanted(name, names));
-    // Nobody knows whether an unknown key is a secret, so its value is not shown.
-    entries.extend(unknown.map(|name| ConfigEntry {
-        name: name.clone(),
-        value: None,
-        source: ConfigSource::StaticBroker,
-        read_only: true,
-        sensitive: true,
-        ty: None,
-        doc: None,
-        synonyms: layers.synonyms(name, &[name], true),
-    }));
+    let given: BTreeSet<&String> = [layers.own, layers.default, layers.file].iter().flat_map(|l| l.keys()).collect();
+    let foreign = given.into_iter().filter(|name| BrokerConfig::key(name).is_none() && wanted(name, names));
+    entries.extend(foreign.map(|name| foreign_entry(layers, name)));
     entries
+}
+
+/// A key that is not in the table: a known one under a listener's prefix, or somebody else's. Nobody knows whether the latter
+/// is a secret, so its value is not shown.
+fn foreign_entry(layers: BrokerLayers<'_>, name: &str) -> ConfigEntry {
+    let base = dynamic::base_key(name);
+    let key = BrokerConfig::key(base);
+    let sensitive = key.is_none_or(|k| k.sensitive());
+    let synonyms = layers.synonyms(name, if key.is_some() { &[name, base] } else { &[name] }, sensitive);
+    ConfigEntry {
+        name: name.to_owned(),
+        value: key.and_then(|key| shown(key, layers.value(name))),
+        source: synonyms.first().map_or(ConfigSource::StaticBroker, |s| s.source),
+        read_only: key.is_none_or(|key| key.scope == Scope::ReadOnly),
+        sensitive,
+        ty: key.map(|key| key.ty),
+        doc: key.map(|key| key.doc),
+        synonyms,
+    }
 }
 
 fn broker_entry(layers: BrokerLayers<'_>, key: &'static ConfigKey) -> ConfigEntry {
@@ -191,11 +202,14 @@ pub fn broker_defaults(default: &Settings, names: Option<&[String]>) -> Vec<Conf
     let nothing = Settings::new();
     let layers = BrokerLayers { file: &nothing, default, own: &nothing };
     let entry = |name: &String| {
-        let mut entry = broker_entry(layers, BrokerConfig::key(name)?);
+        let mut entry = match BrokerConfig::key(name) {
+            Some(key) => broker_entry(layers, key),
+            None => foreign_entry(layers, name),
+        };
         entry.synonyms.retain(|s| s.source == ConfigSource::DynamicDefaultBroker);
-        Some(entry)
+        entry
     };
-    default.keys().filter(|name| wanted(name, names)).filter_map(entry).collect()
+    default.keys().filter(|name| wanted(name, names)).map(entry).collect()
 }
 
 /// Every key of one topic. `broker` is the effective configuration of the answering broker, `layers` where it came from.

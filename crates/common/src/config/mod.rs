@@ -9,6 +9,7 @@ mod checks;
 mod client_metrics_keys;
 pub mod def;
 pub mod describe;
+mod dynamic;
 pub mod group;
 mod group_keys;
 pub mod listeners;
