@@ -170,7 +170,9 @@ fn foreign_entry(layers: BrokerLayers<'_>, name: &str) -> ConfigEntry {
     let base = dynamic::base_key(name);
     let key = BrokerConfig::key(base);
     let sensitive = key.is_none_or(|k| k.sensitive());
-    let synonyms = layers.synonyms(name, if key.is_some() { &[name, base] } else { &[name] }, sensitive);
+    let both = [name, base];
+    let names = if key.is_some() { &both[..] } else { &both[..1] };
+    let synonyms = layers.synonyms(name, names, sensitive);
     ConfigEntry {
         name: name.to_owned(),
         value: key.and_then(|key| shown(key, layers.value(name))),
