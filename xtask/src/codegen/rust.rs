@@ -404,7 +404,7 @@ fn read_value(f: &Field, ty: &Type, place: &str, message: &Message, null: Option
                 Type::Struct(name) => format!("{name}::read(r, version)?"),
                 Type::Array(_) => unreachable!("the grammar has no arrays of arrays"),
             };
-            let items = format!("{{ let mut items = r.vec_for(n); for _ in 0..n {{ items.push({each}); }} items }}");
+            let items = format!("{{ let mut items = r.vec_for(n)?; for _ in 0..n {{ items.push({each}); }} items }}");
             both(
                 &format!("match r.get_nullable_array_len({flexible}, {min})? {{ None => None, Some(n) => Some({items}) }}"),
                 &format!("{{ let n = r.get_array_len({flexible}, {min})?; {items} }}"),
@@ -419,15 +419,15 @@ fn read_tags(out: &mut String, message: &Message, s: &Struct) {
         line!(out, "        if flexible {{ r.skip_tagged_fields()?; }}");
         return;
     }
-    line!(out, "        if flexible {{\n            for _ in 0..r.get_uvarint()? {{\n                let (tag, mut field) = r.get_tagged()?;\n                let r = &mut field;\n                match tag {{");
+    line!(out, "        if flexible {{\n            for _ in 0..r.get_uvarint()? {{\n                let (tag, mut field) = r.get_tagged()?;\n                match tag {{");
     let from = message.flexible.unwrap_or_default();
     for (tag, versions, f) in &tagged {
         let test = condition(*versions, Versions { min: from.max(message.versions.min), max: message.versions.max });
         let guard = test.map_or(String::new(), |t| format!(" if {t}"));
         let body = read_value(f, &f.ty, &format!("m.{}", ident(&f.name)), message, f.null);
-        line!(out, "                    {tag}{guard} => {{ {body} r.finish()?; }}");
+        line!(out, "                    {tag}{guard} => {{ let r = &mut field; {body} r.finish()?; }}");
     }
-    line!(out, "                    _ => {{}}\n                }}\n            }}\n        }}");
+    line!(out, "                    _ => {{}}\n                }}\n                r.end_tagged(&field);\n            }}\n        }}");
 }
 
 /// The null of a structure is -1 in a plain field and 0 in a tagged one.

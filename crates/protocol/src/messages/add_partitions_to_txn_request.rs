@@ -49,11 +49,11 @@ impl AddPartitionsToTxnRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 3;
         let mut m = Self::default();
-        if version >= 4 { m.transactions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnTransaction::read(r, version)?); } items } }; }
+        if version >= 4 { m.transactions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnTransaction::read(r, version)?); } items } }; }
         if version <= 3 { m.v3_and_below_transactional_id = r.get_string(flexible)?; }
         if version <= 3 { m.v3_and_below_producer_id = r.get_i64()?; }
         if version <= 3 { m.v3_and_below_producer_epoch = r.get_i16()?; }
-        if version <= 3 { m.v3_and_below_topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnTopic::read(r, version)?); } items } }; }
+        if version <= 3 { m.v3_and_below_topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnTopic::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -106,7 +106,7 @@ impl AddPartitionsToTxnTransaction {
         if version >= 4 { m.producer_id = r.get_i64()?; }
         if version >= 4 { m.producer_epoch = r.get_i16()?; }
         if version >= 4 { m.verify_only = r.get_bool()?; }
-        if version >= 4 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnTopic::read(r, version)?); } items } }; }
+        if version >= 4 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnTopic::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -142,7 +142,7 @@ impl AddPartitionsToTxnTopic {
         let flexible = version >= 3;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

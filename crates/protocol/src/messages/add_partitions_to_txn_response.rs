@@ -46,8 +46,8 @@ impl AddPartitionsToTxnResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         if version >= 4 { m.error_code = r.get_i16()?; }
-        if version >= 4 { m.results_by_transaction = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnResult::read(r, version)?); } items } }; }
-        if version <= 3 { m.results_by_topic_v3_and_below = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnTopicResult::read(r, version)?); } items } }; }
+        if version >= 4 { m.results_by_transaction = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnResult::read(r, version)?); } items } }; }
+        if version <= 3 { m.results_by_topic_v3_and_below = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnTopicResult::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -85,7 +85,7 @@ impl AddPartitionsToTxnResult {
         let flexible = version >= 3;
         let mut m = Self::default();
         if version >= 4 { m.transactional_id = r.get_string(flexible)?; }
-        if version >= 4 { m.topic_results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnTopicResult::read(r, version)?); } items } }; }
+        if version >= 4 { m.topic_results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnTopicResult::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -121,7 +121,7 @@ impl AddPartitionsToTxnTopicResult {
         let flexible = version >= 3;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.results_by_partition = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AddPartitionsToTxnPartitionResult::read(r, version)?); } items } };
+        m.results_by_partition = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AddPartitionsToTxnPartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -52,7 +52,7 @@ impl AddRaftVoterRequest {
         m.timeout_ms = r.get_i32()?;
         m.voter_id = r.get_i32()?;
         m.voter_directory_id = r.get_uuid()?;
-        m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
+        m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
         if version >= 1 { m.ack_when_committed = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -35,7 +35,7 @@ impl AlterClientQuotasRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut m = Self::default();
-        m.entries = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntryData::read(r, version)?); } items } };
+        m.entries = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntryData::read(r, version)?); } items } };
         m.validate_only = r.get_bool()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -71,8 +71,8 @@ impl EntryData {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut m = Self::default();
-        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
-        m.ops = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OpData::read(r, version)?); } items } };
+        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
+        m.ops = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OpData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

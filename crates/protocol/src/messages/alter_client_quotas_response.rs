@@ -36,7 +36,7 @@ impl AlterClientQuotasResponse {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.entries = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntryData::read(r, version)?); } items } };
+        m.entries = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntryData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -76,7 +76,7 @@ impl EntryData {
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
+        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

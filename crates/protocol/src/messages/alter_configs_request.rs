@@ -35,7 +35,7 @@ impl AlterConfigsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut m = Self::default();
-        m.resources = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterConfigsResource::read(r, version)?); } items } };
+        m.resources = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterConfigsResource::read(r, version)?); } items } };
         m.validate_only = r.get_bool()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -76,7 +76,7 @@ impl AlterConfigsResource {
         let mut m = Self::default();
         m.resource_type = r.get_i8()?;
         m.resource_name = r.get_string(flexible)?;
-        m.configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterableConfig::read(r, version)?); } items } };
+        m.configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterableConfig::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

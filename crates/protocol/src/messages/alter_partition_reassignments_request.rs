@@ -41,7 +41,7 @@ impl AlterPartitionReassignmentsRequest {
         let mut m = Self::default();
         m.timeout_ms = r.get_i32()?;
         if version >= 1 { m.allow_replication_factor_change = r.get_bool()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReassignableTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReassignableTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -77,7 +77,7 @@ impl ReassignableTopic {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReassignablePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReassignablePartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -113,7 +113,7 @@ impl ReassignablePartition {
         let flexible = true;
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
-        m.replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) };
+        m.replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

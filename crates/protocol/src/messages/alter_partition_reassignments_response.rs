@@ -49,7 +49,7 @@ impl AlterPartitionReassignmentsResponse {
         if version >= 1 { m.allow_replication_factor_change = r.get_bool()?; }
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReassignableTopicResponse::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReassignableTopicResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -85,7 +85,7 @@ impl ReassignableTopicResponse {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReassignablePartitionResponse::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReassignablePartitionResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -40,7 +40,7 @@ impl AlterPartitionRequest {
         let mut m = Self::default();
         m.broker_id = r.get_i32()?;
         m.broker_epoch = r.get_i64()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -82,7 +82,7 @@ impl TopicData {
         let mut m = Self::default();
         if version <= 1 { m.topic_name = r.get_string(flexible)?; }
         if version >= 2 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -134,8 +134,8 @@ impl PartitionData {
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        if version <= 2 { m.new_isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
-        if version >= 3 { m.new_isr_with_epochs = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(BrokerState::read(r, version)?); } items } }; }
+        if version <= 2 { m.new_isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 3 { m.new_isr_with_epochs = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(BrokerState::read(r, version)?); } items } }; }
         if version >= 1 { m.leader_recovery_state = r.get_i8()?; }
         m.partition_epoch = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }

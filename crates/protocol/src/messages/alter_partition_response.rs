@@ -40,7 +40,7 @@ impl AlterPartitionResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -82,7 +82,7 @@ impl TopicData {
         let mut m = Self::default();
         if version <= 1 { m.topic_name = r.get_string(flexible)?; }
         if version >= 2 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -137,7 +137,7 @@ impl PartitionData {
         m.error_code = r.get_i16()?;
         m.leader_id = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if version >= 1 { m.leader_recovery_state = r.get_i8()?; }
         m.partition_epoch = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }

@@ -36,7 +36,7 @@ impl AlterReplicaLogDirsResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterReplicaLogDirTopicResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterReplicaLogDirTopicResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl AlterReplicaLogDirTopicResult {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterReplicaLogDirPartitionResult::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterReplicaLogDirPartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

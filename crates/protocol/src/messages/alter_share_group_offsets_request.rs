@@ -36,7 +36,7 @@ impl AlterShareGroupOffsetsRequest {
         let flexible = true;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterShareGroupOffsetsRequestTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterShareGroupOffsetsRequestTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl AlterShareGroupOffsetsRequestTopic {
         let flexible = true;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterShareGroupOffsetsRequestPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterShareGroupOffsetsRequestPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -44,7 +44,7 @@ impl AlterShareGroupOffsetsResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.responses = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -84,7 +84,7 @@ impl AlterShareGroupOffsetsResponseTopic {
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterShareGroupOffsetsResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterShareGroupOffsetsResponsePartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -35,8 +35,8 @@ impl AlterUserScramCredentialsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.deletions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ScramCredentialDeletion::read(r, version)?); } items } };
-        m.upsertions = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ScramCredentialUpsertion::read(r, version)?); } items } };
+        m.deletions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ScramCredentialDeletion::read(r, version)?); } items } };
+        m.upsertions = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ScramCredentialUpsertion::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -60,19 +60,19 @@ impl ApiVersionsResponse {
         let flexible = version >= 3;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        m.api_keys = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ApiVersion::read(r, version)?); } items } };
+        m.api_keys = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ApiVersion::read(r, version)?); } items } };
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.supported_features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(SupportedFeatureKey::read(r, version)?); } items } }; r.finish()?; }
-                    1 => { m.finalized_features_epoch = r.get_i64()?; r.finish()?; }
-                    2 => { m.finalized_features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FinalizedFeatureKey::read(r, version)?); } items } }; r.finish()?; }
-                    3 => { m.zk_migration_ready = r.get_bool()?; r.finish()?; }
+                    0 => { let r = &mut field; m.supported_features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(SupportedFeatureKey::read(r, version)?); } items } }; r.finish()?; }
+                    1 => { let r = &mut field; m.finalized_features_epoch = r.get_i64()?; r.finish()?; }
+                    2 => { let r = &mut field; m.finalized_features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FinalizedFeatureKey::read(r, version)?); } items } }; r.finish()?; }
+                    3 => { let r = &mut field; m.zk_migration_ready = r.get_bool()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

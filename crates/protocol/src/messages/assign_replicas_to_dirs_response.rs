@@ -40,7 +40,7 @@ impl AssignReplicasToDirsResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        m.directories = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DirectoryData::read(r, version)?); } items } };
+        m.directories = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DirectoryData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -76,7 +76,7 @@ impl DirectoryData {
         let flexible = true;
         let mut m = Self::default();
         m.id = r.get_uuid()?;
-        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -112,7 +112,7 @@ impl TopicData {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -64,12 +64,12 @@ impl BrokerHeartbeatRequest {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 1 => { m.offline_log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
-                    1 if version >= 2 => { m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
+                    0 if version >= 1 => { let r = &mut field; m.offline_log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
+                    1 if version >= 2 => { let r = &mut field; m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

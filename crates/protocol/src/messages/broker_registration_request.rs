@@ -62,11 +62,11 @@ impl BrokerRegistrationRequest {
         m.broker_id = r.get_i32()?;
         m.cluster_id = r.get_string(flexible)?;
         m.incarnation_id = r.get_uuid()?;
-        m.listeners = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
-        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Feature::read(r, version)?); } items } };
+        m.listeners = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
+        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Feature::read(r, version)?); } items } };
         m.rack = r.get_nullable_string(flexible)?;
         if version >= 1 { m.is_migrating_zk_broker = r.get_bool()?; }
-        if version >= 2 { m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items } }; }
+        if version >= 2 { m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items } }; }
         if version >= 3 { m.previous_broker_epoch = r.get_i64()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -66,10 +66,10 @@ impl ConsumerGroupHeartbeatRequest {
         m.instance_id = r.get_nullable_string(flexible)?;
         m.rack_id = r.get_nullable_string(flexible)?;
         m.rebalance_timeout_ms = r.get_i32()?;
-        m.subscribed_topic_names = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
+        m.subscribed_topic_names = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
         if version >= 1 { m.subscribed_topic_regex = r.get_nullable_string(flexible)?; }
         m.server_assignor = r.get_nullable_string(flexible)?;
-        m.topic_partitions = match r.get_nullable_array_len(flexible, 18)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items }) };
+        m.topic_partitions = match r.get_nullable_array_len(flexible, 18)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -105,7 +105,7 @@ impl TopicPartitions {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

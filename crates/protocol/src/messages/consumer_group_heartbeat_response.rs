@@ -88,7 +88,7 @@ impl Assignment {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topic_partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
+        m.topic_partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -124,7 +124,7 @@ impl TopicPartitions {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl ConsumerProtocolAssignment {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = false;
         let mut m = Self::default();
-        m.assigned_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
+        m.assigned_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
         m.user_data = r.get_nullable_bytes(flexible)?;
         Ok(m)
     }
@@ -65,7 +65,7 @@ impl TopicPartition {
         let flexible = false;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         Ok(m)
     }
 }

@@ -44,9 +44,9 @@ impl ConsumerProtocolSubscription {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = false;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         m.user_data = r.get_nullable_bytes(flexible)?;
-        if version >= 1 { m.owned_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } }; }
+        if version >= 1 { m.owned_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } }; }
         if version >= 2 { m.generation_id = r.get_i32()?; }
         if version >= 3 { m.rack_id = r.get_nullable_string(flexible)?; }
         Ok(m)
@@ -82,7 +82,7 @@ impl TopicPartition {
         let flexible = false;
         let mut m = Self::default();
         if version >= 1 { m.topic = r.get_string(flexible)?; }
-        if version >= 1 { m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 1 { m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         Ok(m)
     }
 }

@@ -36,7 +36,7 @@ impl ControlledShutdownResponse {
         let flexible = version >= 3;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        m.remaining_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(RemainingPartition::read(r, version)?); } items } };
+        m.remaining_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(RemainingPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

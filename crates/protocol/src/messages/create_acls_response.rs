@@ -36,7 +36,7 @@ impl CreateAclsResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.results = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AclCreationResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AclCreationResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -45,7 +45,7 @@ impl CreateDelegationTokenRequest {
         let mut m = Self::default();
         if version >= 3 { m.owner_principal_type = r.get_nullable_string(flexible)?; }
         if version >= 3 { m.owner_principal_name = r.get_nullable_string(flexible)?; }
-        m.renewers = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableRenewers::read(r, version)?); } items } };
+        m.renewers = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableRenewers::read(r, version)?); } items } };
         m.max_lifetime_ms = r.get_i64()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -38,7 +38,7 @@ impl CreatePartitionsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatePartitionsTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatePartitionsTopic::read(r, version)?); } items } };
         m.timeout_ms = r.get_i32()?;
         m.validate_only = r.get_bool()?;
         if flexible { r.skip_tagged_fields()?; }
@@ -80,7 +80,7 @@ impl CreatePartitionsTopic {
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
         m.count = r.get_i32()?;
-        m.assignments = match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatePartitionsAssignment::read(r, version)?); } items }) };
+        m.assignments = match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatePartitionsAssignment::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -112,7 +112,7 @@ impl CreatePartitionsAssignment {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut m = Self::default();
-        m.broker_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.broker_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -39,7 +39,7 @@ impl CreateTopicsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 5;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableTopic::read(r, version)?); } items } };
         m.timeout_ms = r.get_i32()?;
         if version >= 1 { m.validate_only = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
@@ -88,8 +88,8 @@ impl CreatableTopic {
         m.name = r.get_string(flexible)?;
         m.num_partitions = r.get_i32()?;
         m.replication_factor = r.get_i16()?;
-        m.assignments = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableReplicaAssignment::read(r, version)?); } items } };
-        m.configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableTopicConfig::read(r, version)?); } items } };
+        m.assignments = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableReplicaAssignment::read(r, version)?); } items } };
+        m.configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableTopicConfig::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -125,7 +125,7 @@ impl CreatableReplicaAssignment {
         let flexible = version >= 5;
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
-        m.broker_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.broker_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -37,7 +37,7 @@ impl CreateTopicsResponse {
         let flexible = version >= 5;
         let mut m = Self::default();
         if version >= 2 { m.throttle_time_ms = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableTopicResult::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableTopicResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -103,15 +103,15 @@ impl CreatableTopicResult {
         if version >= 1 { m.error_message = r.get_nullable_string(flexible)?; }
         if version >= 5 { m.num_partitions = r.get_i32()?; }
         if version >= 5 { m.replication_factor = r.get_i16()?; }
-        if version >= 5 { m.configs = match r.get_nullable_array_len(flexible, 6)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(CreatableTopicConfigs::read(r, version)?); } items }) }; }
+        if version >= 5 { m.configs = match r.get_nullable_array_len(flexible, 6)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CreatableTopicConfigs::read(r, version)?); } items }) }; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.topic_config_error_code = r.get_i16()?; r.finish()?; }
+                    0 => { let r = &mut field; m.topic_config_error_code = r.get_i16()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -36,7 +36,7 @@ impl DeleteAclsResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.filter_results = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteAclsFilterResult::read(r, version)?); } items } };
+        m.filter_results = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteAclsFilterResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -76,7 +76,7 @@ impl DeleteAclsFilterResult {
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.matching_acls = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteAclsMatchingAcl::read(r, version)?); } items } };
+        m.matching_acls = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteAclsMatchingAcl::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -35,7 +35,7 @@ impl DeleteRecordsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteRecordsTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteRecordsTopic::read(r, version)?); } items } };
         m.timeout_ms = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -72,7 +72,7 @@ impl DeleteRecordsTopic {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteRecordsPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteRecordsPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl DeleteRecordsResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteRecordsTopicResult::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteRecordsTopicResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl DeleteRecordsTopicResult {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteRecordsPartitionResult::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteRecordsPartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl DeleteShareGroupOffsetsRequest {
         let flexible = true;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteShareGroupOffsetsRequestTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteShareGroupOffsetsRequestTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -44,7 +44,7 @@ impl DeleteShareGroupOffsetsResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.responses = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl DeleteShareGroupStateResponse {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.results = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteStateResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteStateResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -68,7 +68,7 @@ impl DeleteStateResult {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -40,8 +40,8 @@ impl DeleteTopicsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 4;
         let mut m = Self::default();
-        if version >= 6 { m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeleteTopicState::read(r, version)?); } items } }; }
-        if version <= 5 { m.topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
+        if version >= 6 { m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeleteTopicState::read(r, version)?); } items } }; }
+        if version <= 5 { m.topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
         m.timeout_ms = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -37,7 +37,7 @@ impl DeleteTopicsResponse {
         let flexible = version >= 4;
         let mut m = Self::default();
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
-        m.responses = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DeletableTopicResult::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DeletableTopicResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

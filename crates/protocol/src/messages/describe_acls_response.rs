@@ -44,7 +44,7 @@ impl DescribeAclsResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.resources = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeAclsResource::read(r, version)?); } items } };
+        m.resources = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeAclsResource::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -89,7 +89,7 @@ impl DescribeAclsResource {
         m.resource_type = r.get_i8()?;
         m.resource_name = r.get_string(flexible)?;
         if version >= 1 { m.pattern_type = r.get_i8()?; }
-        m.acls = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AclDescription::read(r, version)?); } items } };
+        m.acls = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AclDescription::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

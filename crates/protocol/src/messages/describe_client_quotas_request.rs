@@ -35,7 +35,7 @@ impl DescribeClientQuotasRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut m = Self::default();
-        m.components = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ComponentData::read(r, version)?); } items } };
+        m.components = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ComponentData::read(r, version)?); } items } };
         m.strict = r.get_bool()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -44,7 +44,7 @@ impl DescribeClientQuotasResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.entries = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(EntryData::read(r, version)?); } items }) };
+        m.entries = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntryData::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -79,8 +79,8 @@ impl EntryData {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut m = Self::default();
-        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
-        m.values = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ValueData::read(r, version)?); } items } };
+        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
+        m.values = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ValueData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -60,7 +60,7 @@ impl DescribeClusterResponse {
         if version >= 1 { m.endpoint_type = r.get_i8()?; }
         m.cluster_id = r.get_string(flexible)?;
         m.controller_id = r.get_i32()?;
-        m.brokers = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeClusterBroker::read(r, version)?); } items } };
+        m.brokers = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeClusterBroker::read(r, version)?); } items } };
         m.cluster_authorized_operations = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

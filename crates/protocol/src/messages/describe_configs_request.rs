@@ -40,7 +40,7 @@ impl DescribeConfigsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 4;
         let mut m = Self::default();
-        m.resources = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeConfigsResource::read(r, version)?); } items } };
+        m.resources = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeConfigsResource::read(r, version)?); } items } };
         if version >= 1 { m.include_synonyms = r.get_bool()?; }
         if version >= 3 { m.include_documentation = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
@@ -82,7 +82,7 @@ impl DescribeConfigsResource {
         let mut m = Self::default();
         m.resource_type = r.get_i8()?;
         m.resource_name = r.get_string(flexible)?;
-        m.configuration_keys = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
+        m.configuration_keys = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

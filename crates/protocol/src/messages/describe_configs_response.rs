@@ -36,7 +36,7 @@ impl DescribeConfigsResponse {
         let flexible = version >= 4;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.results = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeConfigsResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeConfigsResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -84,7 +84,7 @@ impl DescribeConfigsResult {
         m.error_message = r.get_nullable_string(flexible)?;
         m.resource_type = r.get_i8()?;
         m.resource_name = r.get_string(flexible)?;
-        m.configs = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeConfigsResourceResult::read(r, version)?); } items } };
+        m.configs = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeConfigsResourceResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -151,7 +151,7 @@ impl DescribeConfigsResourceResult {
         if version == 0 { m.is_default = r.get_bool()?; }
         if version >= 1 { m.config_source = r.get_i8()?; }
         m.is_sensitive = r.get_bool()?;
-        if version >= 1 { m.synonyms = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeConfigsSynonym::read(r, version)?); } items } }; }
+        if version >= 1 { m.synonyms = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeConfigsSynonym::read(r, version)?); } items } }; }
         if version >= 3 { m.config_type = r.get_i8()?; }
         if version >= 3 { m.documentation = r.get_nullable_string(flexible)?; }
         if flexible { r.skip_tagged_fields()?; }

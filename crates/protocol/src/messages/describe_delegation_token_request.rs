@@ -32,7 +32,7 @@ impl DescribeDelegationTokenRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 2;
         let mut m = Self::default();
-        m.owners = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeDelegationTokenOwner::read(r, version)?); } items }) };
+        m.owners = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeDelegationTokenOwner::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -39,7 +39,7 @@ impl DescribeDelegationTokenResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        m.tokens = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedDelegationToken::read(r, version)?); } items } };
+        m.tokens = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedDelegationToken::read(r, version)?); } items } };
         m.throttle_time_ms = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -110,7 +110,7 @@ impl DescribedDelegationToken {
         m.max_timestamp = r.get_i64()?;
         m.token_id = r.get_string(flexible)?;
         m.hmac = r.get_bytes(flexible)?;
-        m.renewers = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedDelegationTokenRenewer::read(r, version)?); } items } };
+        m.renewers = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedDelegationTokenRenewer::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

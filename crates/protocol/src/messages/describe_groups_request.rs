@@ -36,7 +36,7 @@ impl DescribeGroupsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 5;
         let mut m = Self::default();
-        m.groups = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         if version >= 3 { m.include_authorized_operations = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

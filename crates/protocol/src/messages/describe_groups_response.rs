@@ -37,7 +37,7 @@ impl DescribeGroupsResponse {
         let flexible = version >= 5;
         let mut m = Self::default();
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
-        m.groups = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -98,7 +98,7 @@ impl DescribedGroup {
         m.group_state = r.get_string(flexible)?;
         m.protocol_type = r.get_string(flexible)?;
         m.protocol_data = r.get_string(flexible)?;
-        m.members = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedGroupMember::read(r, version)?); } items } };
+        m.members = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedGroupMember::read(r, version)?); } items } };
         if version >= 3 { m.authorized_operations = r.get_i32()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

@@ -41,7 +41,7 @@ impl DescribeLogDirsResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         if version >= 3 { m.error_code = r.get_i16()?; }
-        m.results = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeLogDirsResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeLogDirsResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -93,7 +93,7 @@ impl DescribeLogDirsResult {
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
         m.log_dir = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeLogDirsTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeLogDirsTopic::read(r, version)?); } items } };
         if version >= 4 { m.total_bytes = r.get_i64()?; }
         if version >= 4 { m.usable_bytes = r.get_i64()?; }
         if version >= 5 { m.is_cordoned = r.get_bool()?; }
@@ -132,7 +132,7 @@ impl DescribeLogDirsTopic {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeLogDirsPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeLogDirsPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl DescribeProducersRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicRequest::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicRequest::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -68,7 +68,7 @@ impl TopicRequest {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl DescribeProducersResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicResponse::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl TopicResponse {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionResponse::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -116,7 +116,7 @@ impl PartitionResponse {
         m.partition_index = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.active_producers = { let n = r.get_array_len(flexible, 37)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ProducerState::read(r, version)?); } items } };
+        m.active_producers = { let n = r.get_array_len(flexible, 37)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ProducerState::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

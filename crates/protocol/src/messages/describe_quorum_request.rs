@@ -32,7 +32,7 @@ impl DescribeQuorumRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -68,7 +68,7 @@ impl TopicData {
         let flexible = true;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -45,8 +45,8 @@ impl DescribeQuorumResponse {
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
         if version >= 2 { m.error_message = r.get_nullable_string(flexible)?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
-        if version >= 2 { m.nodes = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Node::read(r, version)?); } items } }; }
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        if version >= 2 { m.nodes = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Node::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -82,7 +82,7 @@ impl TopicData {
         let flexible = true;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 25)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 25)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -142,8 +142,8 @@ impl PartitionData {
         m.leader_id = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
         m.high_watermark = r.get_i64()?;
-        m.current_voters = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReplicaState::read(r, version)?); } items } };
-        m.observers = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReplicaState::read(r, version)?); } items } };
+        m.current_voters = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReplicaState::read(r, version)?); } items } };
+        m.observers = { let n = r.get_array_len(flexible, 13)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReplicaState::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -232,7 +232,7 @@ impl Node {
         let flexible = true;
         let mut m = Self::default();
         if version >= 2 { m.node_id = r.get_i32()?; }
-        if version >= 2 { m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Listener::read(r, version)?); } items } }; }
+        if version >= 2 { m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Listener::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

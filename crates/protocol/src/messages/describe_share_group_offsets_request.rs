@@ -32,7 +32,7 @@ impl DescribeShareGroupOffsetsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeShareGroupOffsetsRequestGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeShareGroupOffsetsRequestGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -68,7 +68,7 @@ impl DescribeShareGroupOffsetsRequestGroup {
         let flexible = true;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeShareGroupOffsetsRequestTopic::read(r, version)?); } items }) };
+        m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeShareGroupOffsetsRequestTopic::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -104,7 +104,7 @@ impl DescribeShareGroupOffsetsRequestTopic {
         let flexible = true;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

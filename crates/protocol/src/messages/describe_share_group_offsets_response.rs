@@ -36,7 +36,7 @@ impl DescribeShareGroupOffsetsResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.groups = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeShareGroupOffsetsResponseGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeShareGroupOffsetsResponseGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -78,7 +78,7 @@ impl DescribeShareGroupOffsetsResponseGroup {
         let flexible = true;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeShareGroupOffsetsResponseTopic::read(r, version)?); } items } };
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
         if flexible { r.skip_tagged_fields()?; }
@@ -120,7 +120,7 @@ impl DescribeShareGroupOffsetsResponseTopic {
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeShareGroupOffsetsResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeShareGroupOffsetsResponsePartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -38,7 +38,7 @@ impl DescribeTopicPartitionsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicRequest::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicRequest::read(r, version)?); } items } };
         m.response_partition_limit = r.get_i32()?;
         m.cursor = if r.get_i8()? < 0 { None } else { Some(Cursor::read(r, version)?) };
         if flexible { r.skip_tagged_fields()?; }

@@ -39,7 +39,7 @@ impl DescribeTopicPartitionsResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.topics = { let n = r.get_array_len(flexible, 26)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeTopicPartitionsResponseTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 26)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeTopicPartitionsResponseTopic::read(r, version)?); } items } };
         m.next_cursor = if r.get_i8()? < 0 { None } else { Some(Cursor::read(r, version)?) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -91,7 +91,7 @@ impl DescribeTopicPartitionsResponseTopic {
         m.name = r.get_nullable_string(flexible)?;
         m.topic_id = r.get_uuid()?;
         m.is_internal = r.get_bool()?;
-        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeTopicPartitionsResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeTopicPartitionsResponsePartition::read(r, version)?); } items } };
         m.topic_authorized_operations = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -152,11 +152,11 @@ impl DescribeTopicPartitionsResponsePartition {
         m.partition_index = r.get_i32()?;
         m.leader_id = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        m.replica_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.isr_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) };
-        m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) };
-        m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.replica_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) };
+        m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) };
+        m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl DescribeTransactionsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.transactional_ids = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.transactional_ids = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

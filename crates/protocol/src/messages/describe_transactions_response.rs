@@ -36,7 +36,7 @@ impl DescribeTransactionsResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.transaction_states = { let n = r.get_array_len(flexible, 28)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TransactionState::read(r, version)?); } items } };
+        m.transaction_states = { let n = r.get_array_len(flexible, 28)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TransactionState::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -96,7 +96,7 @@ impl TransactionState {
         m.transaction_start_time_ms = r.get_i64()?;
         m.producer_id = r.get_i64()?;
         m.producer_epoch = r.get_i16()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -132,7 +132,7 @@ impl TopicData {
         let flexible = true;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl DescribeUserScramCredentialsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.users = match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(UserName::read(r, version)?); } items }) };
+        m.users = match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UserName::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

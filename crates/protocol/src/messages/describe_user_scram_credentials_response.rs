@@ -44,7 +44,7 @@ impl DescribeUserScramCredentialsResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.results = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribeUserScramCredentialsResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribeUserScramCredentialsResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -88,7 +88,7 @@ impl DescribeUserScramCredentialsResult {
         m.user = r.get_string(flexible)?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.credential_infos = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CredentialInfo::read(r, version)?); } items } };
+        m.credential_infos = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CredentialInfo::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

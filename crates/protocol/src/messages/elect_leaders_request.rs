@@ -40,7 +40,7 @@ impl ElectLeadersRequest {
         let flexible = version >= 2;
         let mut m = Self::default();
         if version >= 1 { m.election_type = r.get_i8()?; }
-        m.topic_partitions = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items }) };
+        m.topic_partitions = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items }) };
         m.timeout_ms = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -77,7 +77,7 @@ impl TopicPartitions {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -41,7 +41,7 @@ impl ElectLeadersResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         if version >= 1 { m.error_code = r.get_i16()?; }
-        m.replica_election_results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReplicaElectionResult::read(r, version)?); } items } };
+        m.replica_election_results = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReplicaElectionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -77,7 +77,7 @@ impl ReplicaElectionResult {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partition_result = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
+        m.partition_result = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

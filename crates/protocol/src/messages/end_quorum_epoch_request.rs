@@ -40,8 +40,8 @@ impl EndQuorumEpochRequest {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.cluster_id = r.get_nullable_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
-        if version >= 1 { m.leader_endpoints = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderEndpoint::read(r, version)?); } items } }; }
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicData::read(r, version)?); } items } };
+        if version >= 1 { m.leader_endpoints = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderEndpoint::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -77,7 +77,7 @@ impl TopicData {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -126,8 +126,8 @@ impl PartitionData {
         m.partition_index = r.get_i32()?;
         m.leader_id = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        if version == 0 { m.preferred_successors = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
-        if version >= 1 { m.preferred_candidates = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReplicaInfo::read(r, version)?); } items } }; }
+        if version == 0 { m.preferred_successors = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 1 { m.preferred_candidates = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReplicaInfo::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

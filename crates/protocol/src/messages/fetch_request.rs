@@ -84,18 +84,18 @@ impl FetchRequest {
         if version >= 4 { m.isolation_level = r.get_i8()?; }
         if version >= 7 { m.session_id = r.get_i32()?; }
         if version >= 7 { m.session_epoch = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FetchTopic::read(r, version)?); } items } };
-        if version >= 7 { m.forgotten_topics_data = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ForgottenTopic::read(r, version)?); } items } }; }
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FetchTopic::read(r, version)?); } items } };
+        if version >= 7 { m.forgotten_topics_data = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ForgottenTopic::read(r, version)?); } items } }; }
         if version >= 11 { m.rack_id = r.get_string(flexible)?; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.cluster_id = r.get_nullable_string(flexible)?; r.finish()?; }
-                    1 if version >= 15 => { m.replica_state = ReplicaState::read(r, version)?; r.finish()?; }
+                    0 => { let r = &mut field; m.cluster_id = r.get_nullable_string(flexible)?; r.finish()?; }
+                    1 if version >= 15 => { let r = &mut field; m.replica_state = ReplicaState::read(r, version)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -176,7 +176,7 @@ impl FetchTopic {
         let mut m = Self::default();
         if version <= 12 { m.topic = r.get_string(flexible)?; }
         if version >= 13 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FetchPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FetchPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -245,12 +245,12 @@ impl FetchPartition {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 17 => { m.replica_directory_id = r.get_uuid()?; r.finish()?; }
-                    1 if version >= 18 => { m.high_watermark = r.get_i64()?; r.finish()?; }
+                    0 if version >= 17 => { let r = &mut field; m.replica_directory_id = r.get_uuid()?; r.finish()?; }
+                    1 if version >= 18 => { let r = &mut field; m.high_watermark = r.get_i64()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -294,7 +294,7 @@ impl ForgottenTopic {
         let mut m = Self::default();
         if (7..=12).contains(&version) { m.topic = r.get_string(flexible)?; }
         if version >= 13 { m.topic_id = r.get_uuid()?; }
-        if version >= 7 { m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 7 { m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

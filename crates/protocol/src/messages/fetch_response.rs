@@ -53,15 +53,15 @@ impl FetchResponse {
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
         if version >= 7 { m.error_code = r.get_i16()?; }
         if version >= 7 { m.session_id = r.get_i32()?; }
-        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FetchableTopicResponse::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FetchableTopicResponse::read(r, version)?); } items } };
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 16 => { m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
+                    0 if version >= 16 => { let r = &mut field; m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -104,7 +104,7 @@ impl FetchableTopicResponse {
         let mut m = Self::default();
         if version <= 12 { m.topic = r.get_string(flexible)?; }
         if version >= 13 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -184,19 +184,19 @@ impl PartitionData {
         m.high_watermark = r.get_i64()?;
         if version >= 4 { m.last_stable_offset = r.get_i64()?; }
         if version >= 5 { m.log_start_offset = r.get_i64()?; }
-        if version >= 4 { m.aborted_transactions = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(AbortedTransaction::read(r, version)?); } items }) }; }
+        if version >= 4 { m.aborted_transactions = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AbortedTransaction::read(r, version)?); } items }) }; }
         if version >= 11 { m.preferred_read_replica = r.get_i32()?; }
         m.records = r.get_nullable_bytes(flexible)?;
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.diverging_epoch = EpochEndOffset::read(r, version)?; r.finish()?; }
-                    1 => { m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
-                    2 => { m.snapshot_id = SnapshotId::read(r, version)?; r.finish()?; }
+                    0 => { let r = &mut field; m.diverging_epoch = EpochEndOffset::read(r, version)?; r.finish()?; }
+                    1 => { let r = &mut field; m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
+                    2 => { let r = &mut field; m.snapshot_id = SnapshotId::read(r, version)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

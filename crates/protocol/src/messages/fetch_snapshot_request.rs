@@ -44,15 +44,15 @@ impl FetchSnapshotRequest {
         let mut m = Self::default();
         m.replica_id = r.get_i32()?;
         m.max_bytes = r.get_i32()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicSnapshot::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicSnapshot::read(r, version)?); } items } };
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.cluster_id = r.get_nullable_string(flexible)?; r.finish()?; }
+                    0 => { let r = &mut field; m.cluster_id = r.get_nullable_string(flexible)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -89,7 +89,7 @@ impl TopicSnapshot {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionSnapshot::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionSnapshot::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -142,11 +142,11 @@ impl PartitionSnapshot {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 1 => { m.replica_directory_id = r.get_uuid()?; r.finish()?; }
+                    0 if version >= 1 => { let r = &mut field; m.replica_directory_id = r.get_uuid()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -46,15 +46,15 @@ impl FetchSnapshotResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicSnapshot::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicSnapshot::read(r, version)?); } items } };
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 1 => { m.node_endpoints = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
+                    0 if version >= 1 => { let r = &mut field; m.node_endpoints = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -91,7 +91,7 @@ impl TopicSnapshot {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 37)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionSnapshot::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 37)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionSnapshot::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -151,11 +151,11 @@ impl PartitionSnapshot {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
+                    0 => { let r = &mut field; m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -43,7 +43,7 @@ impl FindCoordinatorRequest {
         let mut m = Self::default();
         if version <= 3 { m.key = r.get_string(flexible)?; }
         if version >= 1 { m.key_type = r.get_i8()?; }
-        if version >= 4 { m.coordinator_keys = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
+        if version >= 4 { m.coordinator_keys = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -63,7 +63,7 @@ impl FindCoordinatorResponse {
         if version <= 3 { m.node_id = r.get_i32()?; }
         if version <= 3 { m.host = r.get_string(flexible)?; }
         if version <= 3 { m.port = r.get_i32()?; }
-        if version >= 4 { m.coordinators = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Coordinator::read(r, version)?); } items } }; }
+        if version >= 4 { m.coordinators = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Coordinator::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -60,11 +60,11 @@ impl GetTelemetrySubscriptionsResponse {
         m.error_code = r.get_i16()?;
         m.client_instance_id = r.get_uuid()?;
         m.subscription_id = r.get_i32()?;
-        m.accepted_compression_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i8()?); } items } };
+        m.accepted_compression_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i8()?); } items } };
         m.push_interval_ms = r.get_i32()?;
         m.telemetry_max_bytes = r.get_i32()?;
         m.delta_temporality = r.get_bool()?;
-        m.requested_metrics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.requested_metrics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl IncrementalAlterConfigsResponse {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.responses = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AlterConfigsResourceResponse::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AlterConfigsResourceResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

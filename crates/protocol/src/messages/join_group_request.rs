@@ -62,7 +62,7 @@ impl JoinGroupRequest {
         m.member_id = r.get_string(flexible)?;
         if version >= 5 { m.group_instance_id = r.get_nullable_string(flexible)?; }
         m.protocol_type = r.get_string(flexible)?;
-        m.protocols = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(JoinGroupRequestProtocol::read(r, version)?); } items } };
+        m.protocols = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(JoinGroupRequestProtocol::read(r, version)?); } items } };
         if version >= 8 { m.reason = r.get_nullable_string(flexible)?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

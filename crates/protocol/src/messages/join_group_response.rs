@@ -67,7 +67,7 @@ impl JoinGroupResponse {
         m.leader = r.get_string(flexible)?;
         if version >= 9 { m.skip_assignment = r.get_bool()?; }
         m.member_id = r.get_string(flexible)?;
-        m.members = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(JoinGroupResponseMember::read(r, version)?); } items } };
+        m.members = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(JoinGroupResponseMember::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -58,9 +58,9 @@ impl LeaderAndIsrRequest {
         m.controller_epoch = r.get_i32()?;
         if version >= 2 { m.broker_epoch = r.get_i64()?; }
         if version >= 5 { m.r#type = r.get_i8()?; }
-        if version <= 1 { m.ungrouped_partition_states = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrPartitionState::read(r, version)?); } items } }; }
-        if version >= 2 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrTopicState::read(r, version)?); } items } }; }
-        m.live_leaders = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrLiveLeader::read(r, version)?); } items } };
+        if version <= 1 { m.ungrouped_partition_states = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrPartitionState::read(r, version)?); } items } }; }
+        if version >= 2 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrTopicState::read(r, version)?); } items } }; }
+        m.live_leaders = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrLiveLeader::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -135,11 +135,11 @@ impl LeaderAndIsrPartitionState {
         m.controller_epoch = r.get_i32()?;
         m.leader = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         m.partition_epoch = r.get_i32()?;
-        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        if version >= 3 { m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
-        if version >= 3 { m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        if version >= 3 { m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 3 { m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if version >= 1 { m.is_new = r.get_bool()?; }
         if version >= 6 { m.leader_recovery_state = r.get_i8()?; }
         if flexible { r.skip_tagged_fields()?; }
@@ -184,7 +184,7 @@ impl LeaderAndIsrTopicState {
         let mut m = Self::default();
         if version >= 2 { m.topic_name = r.get_string(flexible)?; }
         if version >= 5 { m.topic_id = r.get_uuid()?; }
-        if version >= 2 { m.partition_states = { let n = r.get_array_len(flexible, 26)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrPartitionState::read(r, version)?); } items } }; }
+        if version >= 2 { m.partition_states = { let n = r.get_array_len(flexible, 26)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrPartitionState::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -41,8 +41,8 @@ impl LeaderAndIsrResponse {
         let flexible = version >= 4;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        if version <= 4 { m.partition_errors = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrPartitionError::read(r, version)?); } items } }; }
-        if version >= 5 { m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrTopicError::read(r, version)?); } items } }; }
+        if version <= 4 { m.partition_errors = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrPartitionError::read(r, version)?); } items } }; }
+        if version >= 5 { m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrTopicError::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -121,7 +121,7 @@ impl LeaderAndIsrTopicError {
         let flexible = version >= 4;
         let mut m = Self::default();
         if version >= 5 { m.topic_id = r.get_uuid()?; }
-        if version >= 5 { m.partition_errors = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(LeaderAndIsrPartitionError::read(r, version)?); } items } }; }
+        if version >= 5 { m.partition_errors = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LeaderAndIsrPartitionError::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

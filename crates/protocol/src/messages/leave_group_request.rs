@@ -42,7 +42,7 @@ impl LeaveGroupRequest {
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
         if version <= 2 { m.member_id = r.get_string(flexible)?; }
-        if version >= 3 { m.members = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MemberIdentity::read(r, version)?); } items } }; }
+        if version >= 3 { m.members = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MemberIdentity::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

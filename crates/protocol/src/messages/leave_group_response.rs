@@ -42,7 +42,7 @@ impl LeaveGroupResponse {
         let mut m = Self::default();
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
         m.error_code = r.get_i16()?;
-        if version >= 3 { m.members = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MemberResponse::read(r, version)?); } items } }; }
+        if version >= 3 { m.members = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MemberResponse::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

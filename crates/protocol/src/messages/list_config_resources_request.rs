@@ -33,7 +33,7 @@ impl ListConfigResourcesRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        if version >= 1 { m.resource_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i8()?); } items } }; }
+        if version >= 1 { m.resource_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i8()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

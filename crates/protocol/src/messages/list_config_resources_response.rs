@@ -40,7 +40,7 @@ impl ListConfigResourcesResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        m.config_resources = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ConfigResource::read(r, version)?); } items } };
+        m.config_resources = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ConfigResource::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

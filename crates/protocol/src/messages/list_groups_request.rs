@@ -37,8 +37,8 @@ impl ListGroupsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 3;
         let mut m = Self::default();
-        if version >= 4 { m.states_filter = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
-        if version >= 5 { m.types_filter = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
+        if version >= 4 { m.states_filter = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
+        if version >= 5 { m.types_filter = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -41,7 +41,7 @@ impl ListGroupsResponse {
         let mut m = Self::default();
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
         m.error_code = r.get_i16()?;
-        m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ListedGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListedGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -45,7 +45,7 @@ impl ListOffsetsRequest {
         let mut m = Self::default();
         m.replica_id = r.get_i32()?;
         if version >= 2 { m.isolation_level = r.get_i8()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ListOffsetsTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListOffsetsTopic::read(r, version)?); } items } };
         if version >= 10 { m.timeout_ms = r.get_i32()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -82,7 +82,7 @@ impl ListOffsetsTopic {
         let flexible = version >= 6;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ListOffsetsPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListOffsetsPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

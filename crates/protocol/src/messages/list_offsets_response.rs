@@ -37,7 +37,7 @@ impl ListOffsetsResponse {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version >= 2 { m.throttle_time_ms = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ListOffsetsTopicResponse::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListOffsetsTopicResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -73,7 +73,7 @@ impl ListOffsetsTopicResponse {
         let flexible = version >= 6;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ListOffsetsPartitionResponse::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListOffsetsPartitionResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -126,7 +126,7 @@ impl ListOffsetsPartitionResponse {
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        if version == 0 { m.old_style_offsets = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i64()?); } items } }; }
+        if version == 0 { m.old_style_offsets = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i64()?); } items } }; }
         if version >= 1 { m.timestamp = r.get_i64()?; }
         if version >= 1 { m.offset = r.get_i64()?; }
         if version >= 4 { m.leader_epoch = r.get_i32()?; }

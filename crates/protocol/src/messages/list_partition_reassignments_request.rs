@@ -36,7 +36,7 @@ impl ListPartitionReassignmentsRequest {
         let flexible = true;
         let mut m = Self::default();
         m.timeout_ms = r.get_i32()?;
-        m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(ListPartitionReassignmentsTopics::read(r, version)?); } items }) };
+        m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ListPartitionReassignmentsTopics::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl ListPartitionReassignmentsTopics {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -44,7 +44,7 @@ impl ListPartitionReassignmentsResponse {
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OngoingTopicReassignment::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OngoingTopicReassignment::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -80,7 +80,7 @@ impl OngoingTopicReassignment {
         let flexible = true;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OngoingPartitionReassignment::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OngoingPartitionReassignment::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -122,9 +122,9 @@ impl OngoingPartitionReassignment {
         let flexible = true;
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
-        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -43,8 +43,8 @@ impl ListTransactionsRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.state_filters = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.producer_id_filters = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i64()?); } items } };
+        m.state_filters = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.producer_id_filters = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i64()?); } items } };
         if version >= 1 { m.duration_filter = r.get_i64()?; }
         if version >= 2 { m.transactional_id_pattern = r.get_nullable_string(flexible)?; }
         if flexible { r.skip_tagged_fields()?; }

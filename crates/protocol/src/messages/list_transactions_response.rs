@@ -43,8 +43,8 @@ impl ListTransactionsResponse {
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
         m.error_code = r.get_i16()?;
-        m.unknown_state_filters = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.transaction_states = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TransactionState::read(r, version)?); } items } };
+        m.unknown_state_filters = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.transaction_states = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TransactionState::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

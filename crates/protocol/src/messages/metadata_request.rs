@@ -44,7 +44,7 @@ impl MetadataRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 9;
         let mut m = Self::default();
-        m.topics = if version >= 1 { match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(MetadataRequestTopic::read(r, version)?); } items }) } } else { Some({ let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MetadataRequestTopic::read(r, version)?); } items } }) };
+        m.topics = if version >= 1 { match r.get_nullable_array_len(flexible, 2)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MetadataRequestTopic::read(r, version)?); } items }) } } else { Some({ let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MetadataRequestTopic::read(r, version)?); } items } }) };
         if version >= 4 { m.allow_auto_topic_creation = r.get_bool()?; }
         if (8..=10).contains(&version) { m.include_cluster_authorized_operations = r.get_bool()?; }
         if version >= 8 { m.include_topic_authorized_operations = r.get_bool()?; }

@@ -56,10 +56,10 @@ impl MetadataResponse {
         let flexible = version >= 9;
         let mut m = Self::default();
         if version >= 3 { m.throttle_time_ms = r.get_i32()?; }
-        m.brokers = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MetadataResponseBroker::read(r, version)?); } items } };
+        m.brokers = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MetadataResponseBroker::read(r, version)?); } items } };
         if version >= 2 { m.cluster_id = r.get_nullable_string(flexible)?; }
         if version >= 1 { m.controller_id = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MetadataResponseTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MetadataResponseTopic::read(r, version)?); } items } };
         if (8..=10).contains(&version) { m.cluster_authorized_operations = r.get_i32()?; }
         if version >= 13 { m.error_code = r.get_i16()?; }
         if flexible { r.skip_tagged_fields()?; }
@@ -160,7 +160,7 @@ impl MetadataResponseTopic {
         m.name = if version >= 12 { r.get_nullable_string(flexible)? } else { Some(r.get_string(flexible)?) };
         if version >= 10 { m.topic_id = r.get_uuid()?; }
         if version >= 1 { m.is_internal = r.get_bool()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MetadataResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MetadataResponsePartition::read(r, version)?); } items } };
         if version >= 8 { m.topic_authorized_operations = r.get_i32()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -217,9 +217,9 @@ impl MetadataResponsePartition {
         m.partition_index = r.get_i32()?;
         m.leader_id = r.get_i32()?;
         if version >= 7 { m.leader_epoch = r.get_i32()?; }
-        m.replica_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.isr_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        if version >= 5 { m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        m.replica_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr_nodes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        if version >= 5 { m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -56,7 +56,7 @@ impl OffsetCommitRequest {
         if version >= 1 { m.member_id = r.get_string(flexible)?; }
         if version >= 7 { m.group_instance_id = r.get_nullable_string(flexible)?; }
         if (2..=4).contains(&version) { m.retention_time_ms = r.get_i64()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetCommitRequestTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetCommitRequestTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -98,7 +98,7 @@ impl OffsetCommitRequestTopic {
         let mut m = Self::default();
         if version <= 9 { m.name = r.get_string(flexible)?; }
         if version >= 10 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetCommitRequestPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetCommitRequestPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -37,7 +37,7 @@ impl OffsetCommitResponse {
         let flexible = version >= 8;
         let mut m = Self::default();
         if version >= 3 { m.throttle_time_ms = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetCommitResponseTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetCommitResponseTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -79,7 +79,7 @@ impl OffsetCommitResponseTopic {
         let mut m = Self::default();
         if version <= 9 { m.name = r.get_string(flexible)?; }
         if version >= 10 { m.topic_id = r.get_uuid()?; }
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetCommitResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetCommitResponsePartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

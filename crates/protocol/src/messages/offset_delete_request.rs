@@ -33,7 +33,7 @@ impl OffsetDeleteRequest {
         let flexible = false;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetDeleteRequestTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetDeleteRequestTopic::read(r, version)?); } items } };
         Ok(m)
     }
 }
@@ -65,7 +65,7 @@ impl OffsetDeleteRequestTopic {
         let flexible = false;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetDeleteRequestPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetDeleteRequestPartition::read(r, version)?); } items } };
         Ok(m)
     }
 }

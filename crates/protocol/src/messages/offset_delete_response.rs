@@ -37,7 +37,7 @@ impl OffsetDeleteResponse {
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
         m.throttle_time_ms = r.get_i32()?;
-        m.topics = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetDeleteResponseTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetDeleteResponseTopic::read(r, version)?); } items } };
         Ok(m)
     }
 }
@@ -69,7 +69,7 @@ impl OffsetDeleteResponseTopic {
         let flexible = false;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetDeleteResponsePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetDeleteResponsePartition::read(r, version)?); } items } };
         Ok(m)
     }
 }

@@ -46,8 +46,8 @@ impl OffsetFetchRequest {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version <= 7 { m.group_id = r.get_string(flexible)?; }
-        if version <= 7 { m.topics = if (2..=7).contains(&version) { match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchRequestTopic::read(r, version)?); } items }) } } else { Some({ let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchRequestTopic::read(r, version)?); } items } }) }; }
-        if version >= 8 { m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchRequestGroup::read(r, version)?); } items } }; }
+        if version <= 7 { m.topics = if (2..=7).contains(&version) { match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchRequestTopic::read(r, version)?); } items }) } } else { Some({ let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchRequestTopic::read(r, version)?); } items } }) }; }
+        if version >= 8 { m.groups = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchRequestGroup::read(r, version)?); } items } }; }
         if version >= 7 { m.require_stable = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -86,7 +86,7 @@ impl OffsetFetchRequestTopic {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version <= 7 { m.name = r.get_string(flexible)?; }
-        if version <= 7 { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version <= 7 { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -134,7 +134,7 @@ impl OffsetFetchRequestGroup {
         if version >= 8 { m.group_id = r.get_string(flexible)?; }
         if version >= 9 { m.member_id = r.get_nullable_string(flexible)?; }
         if version >= 9 { m.member_epoch = r.get_i32()?; }
-        if version >= 8 { m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchRequestTopics::read(r, version)?); } items }) }; }
+        if version >= 8 { m.topics = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchRequestTopics::read(r, version)?); } items }) }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -177,7 +177,7 @@ impl OffsetFetchRequestTopics {
         let mut m = Self::default();
         if (8..=9).contains(&version) { m.name = r.get_string(flexible)?; }
         if version >= 10 { m.topic_id = r.get_uuid()?; }
-        if version >= 8 { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if version >= 8 { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -46,9 +46,9 @@ impl OffsetFetchResponse {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version >= 3 { m.throttle_time_ms = r.get_i32()?; }
-        if version <= 7 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchResponseTopic::read(r, version)?); } items } }; }
+        if version <= 7 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchResponseTopic::read(r, version)?); } items } }; }
         if (2..=7).contains(&version) { m.error_code = r.get_i16()?; }
-        if version >= 8 { m.groups = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchResponseGroup::read(r, version)?); } items } }; }
+        if version >= 8 { m.groups = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchResponseGroup::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -86,7 +86,7 @@ impl OffsetFetchResponseTopic {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version <= 7 { m.name = r.get_string(flexible)?; }
-        if version <= 7 { m.partitions = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchResponsePartition::read(r, version)?); } items } }; }
+        if version <= 7 { m.partitions = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchResponsePartition::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -181,7 +181,7 @@ impl OffsetFetchResponseGroup {
         let flexible = version >= 6;
         let mut m = Self::default();
         if version >= 8 { m.group_id = r.get_string(flexible)?; }
-        if version >= 8 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchResponseTopics::read(r, version)?); } items } }; }
+        if version >= 8 { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchResponseTopics::read(r, version)?); } items } }; }
         if version >= 8 { m.error_code = r.get_i16()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -225,7 +225,7 @@ impl OffsetFetchResponseTopics {
         let mut m = Self::default();
         if (8..=9).contains(&version) { m.name = r.get_string(flexible)?; }
         if version >= 10 { m.topic_id = r.get_uuid()?; }
-        if version >= 8 { m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetFetchResponsePartitions::read(r, version)?); } items } }; }
+        if version >= 8 { m.partitions = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetFetchResponsePartitions::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

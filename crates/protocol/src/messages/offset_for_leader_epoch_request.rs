@@ -37,7 +37,7 @@ impl OffsetForLeaderEpochRequest {
         let flexible = version >= 4;
         let mut m = Self::default();
         if version >= 3 { m.replica_id = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetForLeaderTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetForLeaderTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -73,7 +73,7 @@ impl OffsetForLeaderTopic {
         let flexible = version >= 4;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetForLeaderPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetForLeaderPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

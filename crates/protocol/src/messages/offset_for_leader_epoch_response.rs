@@ -37,7 +37,7 @@ impl OffsetForLeaderEpochResponse {
         let flexible = version >= 4;
         let mut m = Self::default();
         if version >= 2 { m.throttle_time_ms = r.get_i32()?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(OffsetForLeaderTopicResult::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(OffsetForLeaderTopicResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -73,7 +73,7 @@ impl OffsetForLeaderTopicResult {
         let flexible = version >= 4;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EpochEndOffset::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EpochEndOffset::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -45,7 +45,7 @@ impl ProduceRequest {
         if version >= 3 { m.transactional_id = r.get_nullable_string(flexible)?; }
         m.acks = r.get_i16()?;
         m.timeout_ms = r.get_i32()?;
-        m.topic_data = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicProduceData::read(r, version)?); } items } };
+        m.topic_data = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicProduceData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -87,7 +87,7 @@ impl TopicProduceData {
         let mut m = Self::default();
         if version <= 12 { m.name = r.get_string(flexible)?; }
         if version >= 13 { m.topic_id = r.get_uuid()?; }
-        m.partition_data = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionProduceData::read(r, version)?); } items } };
+        m.partition_data = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionProduceData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

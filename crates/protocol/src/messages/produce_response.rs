@@ -42,16 +42,16 @@ impl ProduceResponse {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 9;
         let mut m = Self::default();
-        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicProduceResponse::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicProduceResponse::read(r, version)?); } items } };
         if version >= 1 { m.throttle_time_ms = r.get_i32()?; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 10 => { m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
+                    0 if version >= 10 => { let r = &mut field; m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -94,7 +94,7 @@ impl TopicProduceResponse {
         let mut m = Self::default();
         if version <= 12 { m.name = r.get_string(flexible)?; }
         if version >= 13 { m.topic_id = r.get_uuid()?; }
-        m.partition_responses = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionProduceResponse::read(r, version)?); } items } };
+        m.partition_responses = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionProduceResponse::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -159,16 +159,16 @@ impl PartitionProduceResponse {
         m.base_offset = r.get_i64()?;
         if version >= 2 { m.log_append_time_ms = r.get_i64()?; }
         if version >= 5 { m.log_start_offset = r.get_i64()?; }
-        if version >= 8 { m.record_errors = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(BatchIndexAndErrorMessage::read(r, version)?); } items } }; }
+        if version >= 8 { m.record_errors = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(BatchIndexAndErrorMessage::read(r, version)?); } items } }; }
         if version >= 8 { m.error_message = r.get_nullable_string(flexible)?; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 10 => { m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
+                    0 if version >= 10 => { let r = &mut field; m.current_leader = LeaderIdAndEpoch::read(r, version)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -32,7 +32,7 @@ impl ReadShareGroupStateResponse {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.results = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ReadStateResult::read(r, version)?); } items } };
+        m.results = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ReadStateResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -68,7 +68,7 @@ impl ReadStateResult {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 21)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionResult::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -120,7 +120,7 @@ impl PartitionResult {
         m.error_message = r.get_nullable_string(flexible)?;
         m.state_epoch = r.get_i32()?;
         m.start_offset = r.get_i64()?;
-        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
+        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

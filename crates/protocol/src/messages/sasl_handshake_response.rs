@@ -33,7 +33,7 @@ impl SaslHandshakeResponse {
         let flexible = false;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        m.mechanisms = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.mechanisms = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         Ok(m)
     }
 }

@@ -49,7 +49,7 @@ impl ShareAcknowledgeRequest {
         m.member_id = r.get_nullable_string(flexible)?;
         m.share_session_epoch = r.get_i32()?;
         if version >= 2 { m.is_renew_ack = r.get_bool()?; }
-        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AcknowledgeTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcknowledgeTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -85,7 +85,7 @@ impl AcknowledgeTopic {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AcknowledgePartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcknowledgePartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -121,7 +121,7 @@ impl AcknowledgePartition {
         let flexible = true;
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
-        m.acknowledgement_batches = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AcknowledgementBatch::read(r, version)?); } items } };
+        m.acknowledgement_batches = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcknowledgementBatch::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -161,7 +161,7 @@ impl AcknowledgementBatch {
         let mut m = Self::default();
         m.first_offset = r.get_i64()?;
         m.last_offset = r.get_i64()?;
-        m.acknowledge_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i8()?); } items } };
+        m.acknowledge_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i8()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -52,8 +52,8 @@ impl ShareAcknowledgeResponse {
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
         if version >= 2 { m.acquisition_lock_timeout_ms = r.get_i32()?; }
-        m.responses = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ShareAcknowledgeTopicResponse::read(r, version)?); } items } };
-        m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ShareAcknowledgeTopicResponse::read(r, version)?); } items } };
+        m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -89,7 +89,7 @@ impl ShareAcknowledgeTopicResponse {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 17)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 17)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

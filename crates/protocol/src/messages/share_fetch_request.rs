@@ -77,8 +77,8 @@ impl ShareFetchRequest {
         m.batch_size = r.get_i32()?;
         if version >= 2 { m.share_acquire_mode = r.get_i8()?; }
         if version >= 2 { m.is_renew_ack = r.get_bool()?; }
-        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FetchTopic::read(r, version)?); } items } };
-        m.forgotten_topics_data = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ForgottenTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FetchTopic::read(r, version)?); } items } };
+        m.forgotten_topics_data = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ForgottenTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -114,7 +114,7 @@ impl FetchTopic {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FetchPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FetchPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -150,7 +150,7 @@ impl FetchPartition {
         let flexible = true;
         let mut m = Self::default();
         m.partition_index = r.get_i32()?;
-        m.acknowledgement_batches = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AcknowledgementBatch::read(r, version)?); } items } };
+        m.acknowledgement_batches = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcknowledgementBatch::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -190,7 +190,7 @@ impl AcknowledgementBatch {
         let mut m = Self::default();
         m.first_offset = r.get_i64()?;
         m.last_offset = r.get_i64()?;
-        m.acknowledge_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i8()?); } items } };
+        m.acknowledge_types = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i8()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -226,7 +226,7 @@ impl ForgottenTopic {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

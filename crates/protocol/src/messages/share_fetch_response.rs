@@ -51,8 +51,8 @@ impl ShareFetchResponse {
         m.error_code = r.get_i16()?;
         m.error_message = r.get_nullable_string(flexible)?;
         m.acquisition_lock_timeout_ms = r.get_i32()?;
-        m.responses = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ShareFetchableTopicResponse::read(r, version)?); } items } };
-        m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } };
+        m.responses = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ShareFetchableTopicResponse::read(r, version)?); } items } };
+        m.node_endpoints = { let n = r.get_array_len(flexible, 11)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(NodeEndpoint::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -88,7 +88,7 @@ impl ShareFetchableTopicResponse {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 22)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 22)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -148,7 +148,7 @@ impl PartitionData {
         m.acknowledge_error_message = r.get_nullable_string(flexible)?;
         m.current_leader = LeaderIdAndEpoch::read(r, version)?;
         m.records = Some(r.get_bytes(flexible)?);
-        m.acquired_records = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(AcquiredRecords::read(r, version)?); } items } };
+        m.acquired_records = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcquiredRecords::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl ShareGroupDescribeResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.groups = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -99,7 +99,7 @@ impl DescribedGroup {
         m.group_epoch = r.get_i32()?;
         m.assignment_epoch = r.get_i32()?;
         m.assignor_name = r.get_string(flexible)?;
-        m.members = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Member::read(r, version)?); } items } };
+        m.members = { let n = r.get_array_len(flexible, 12)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Member::read(r, version)?); } items } };
         m.authorized_operations = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -155,7 +155,7 @@ impl Member {
         m.member_epoch = r.get_i32()?;
         m.client_id = r.get_string(flexible)?;
         m.client_host = r.get_string(flexible)?;
-        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         m.assignment = Assignment::read(r, version)?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -188,7 +188,7 @@ impl Assignment {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topic_partitions = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
+        m.topic_partitions = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -228,7 +228,7 @@ impl TopicPartitions {
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

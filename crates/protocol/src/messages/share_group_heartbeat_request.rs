@@ -48,7 +48,7 @@ impl ShareGroupHeartbeatRequest {
         m.member_id = r.get_string(flexible)?;
         m.member_epoch = r.get_i32()?;
         m.rack_id = r.get_nullable_string(flexible)?;
-        m.subscribed_topic_names = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
+        m.subscribed_topic_names = match r.get_nullable_array_len(flexible, 1)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

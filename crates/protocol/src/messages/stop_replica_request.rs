@@ -59,9 +59,9 @@ impl StopReplicaRequest {
         m.controller_epoch = r.get_i32()?;
         if version >= 1 { m.broker_epoch = r.get_i64()?; }
         if version <= 2 { m.delete_partitions = r.get_bool()?; }
-        if version == 0 { m.ungrouped_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StopReplicaPartitionV0::read(r, version)?); } items } }; }
-        if (1..=2).contains(&version) { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StopReplicaTopicV1::read(r, version)?); } items } }; }
-        if version >= 3 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StopReplicaTopicState::read(r, version)?); } items } }; }
+        if version == 0 { m.ungrouped_partitions = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StopReplicaPartitionV0::read(r, version)?); } items } }; }
+        if (1..=2).contains(&version) { m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StopReplicaTopicV1::read(r, version)?); } items } }; }
+        if version >= 3 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StopReplicaTopicState::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -137,7 +137,7 @@ impl StopReplicaTopicV1 {
         let flexible = version >= 2;
         let mut m = Self::default();
         if (1..=2).contains(&version) { m.name = r.get_string(flexible)?; }
-        if (1..=2).contains(&version) { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        if (1..=2).contains(&version) { m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -175,7 +175,7 @@ impl StopReplicaTopicState {
         let flexible = version >= 2;
         let mut m = Self::default();
         if version >= 3 { m.topic_name = r.get_string(flexible)?; }
-        if version >= 3 { m.partition_states = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StopReplicaPartitionState::read(r, version)?); } items } }; }
+        if version >= 3 { m.partition_states = { let n = r.get_array_len(flexible, 10)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StopReplicaPartitionState::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

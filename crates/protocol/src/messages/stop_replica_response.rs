@@ -36,7 +36,7 @@ impl StopReplicaResponse {
         let flexible = version >= 2;
         let mut m = Self::default();
         m.error_code = r.get_i16()?;
-        m.partition_errors = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StopReplicaPartitionError::read(r, version)?); } items } };
+        m.partition_errors = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StopReplicaPartitionError::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

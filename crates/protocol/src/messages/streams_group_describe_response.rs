@@ -36,7 +36,7 @@ impl StreamsGroupDescribeResponse {
         let flexible = true;
         let mut m = Self::default();
         m.throttle_time_ms = r.get_i32()?;
-        m.groups = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
+        m.groups = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(DescribedGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -99,7 +99,7 @@ impl DescribedGroup {
         m.group_epoch = r.get_i32()?;
         m.assignment_epoch = r.get_i32()?;
         m.topology = if r.get_i8()? < 0 { None } else { Some(Topology::read(r, version)?) };
-        m.members = { let n = r.get_array_len(flexible, 28)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Member::read(r, version)?); } items } };
+        m.members = { let n = r.get_array_len(flexible, 28)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Member::read(r, version)?); } items } };
         m.authorized_operations = r.get_i32()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -136,7 +136,7 @@ impl Topology {
         let flexible = true;
         let mut m = Self::default();
         m.epoch = r.get_i32()?;
-        m.subtopologies = match r.get_nullable_array_len(flexible, 6)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(Subtopology::read(r, version)?); } items }) };
+        m.subtopologies = match r.get_nullable_array_len(flexible, 6)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Subtopology::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -181,10 +181,10 @@ impl Subtopology {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
-        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -228,7 +228,7 @@ impl TopicInfo {
         m.name = r.get_string(flexible)?;
         m.partitions = r.get_i32()?;
         m.replication_factor = r.get_i16()?;
-        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
+        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -311,9 +311,9 @@ impl Member {
         m.topology_epoch = r.get_i32()?;
         m.process_id = r.get_string(flexible)?;
         m.user_endpoint = if r.get_i8()? < 0 { None } else { Some(Endpoint::read(r, version)?) };
-        m.client_tags = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
-        m.task_offsets = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items } };
-        m.task_end_offsets = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items } };
+        m.client_tags = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
+        m.task_offsets = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items } };
+        m.task_end_offsets = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items } };
         m.assignment = Assignment::read(r, version)?;
         m.target_assignment = Assignment::read(r, version)?;
         m.is_classic = r.get_bool()?;
@@ -466,9 +466,9 @@ impl Assignment {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -504,7 +504,7 @@ impl TaskIds {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -88,14 +88,14 @@ impl StreamsGroupHeartbeatRequest {
         m.rack_id = r.get_nullable_string(flexible)?;
         m.rebalance_timeout_ms = r.get_i32()?;
         m.topology = if r.get_i8()? < 0 { None } else { Some(Topology::read(r, version)?) };
-        m.active_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
-        m.standby_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
-        m.warmup_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.active_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.standby_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.warmup_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
         m.process_id = r.get_nullable_string(flexible)?;
         m.user_endpoint = if r.get_i8()? < 0 { None } else { Some(Endpoint::read(r, version)?) };
-        m.client_tags = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(KeyValue::read(r, version)?); } items }) };
-        m.task_offsets = match r.get_nullable_array_len(flexible, 14)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items }) };
-        m.task_end_offsets = match r.get_nullable_array_len(flexible, 14)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items }) };
+        m.client_tags = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(KeyValue::read(r, version)?); } items }) };
+        m.task_offsets = match r.get_nullable_array_len(flexible, 14)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items }) };
+        m.task_end_offsets = match r.get_nullable_array_len(flexible, 14)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskOffset::read(r, version)?); } items }) };
         m.shutdown_application = r.get_bool()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
@@ -132,7 +132,7 @@ impl Topology {
         let flexible = true;
         let mut m = Self::default();
         m.epoch = r.get_i32()?;
-        m.subtopologies = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Subtopology::read(r, version)?); } items } };
+        m.subtopologies = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Subtopology::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -183,12 +183,12 @@ impl Subtopology {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.source_topic_regex = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
-        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
-        m.copartition_groups = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CopartitionGroup::read(r, version)?); } items } };
+        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.source_topic_regex = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.copartition_groups = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CopartitionGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -232,7 +232,7 @@ impl TopicInfo {
         m.name = r.get_string(flexible)?;
         m.partitions = r.get_i32()?;
         m.replication_factor = r.get_i16()?;
-        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
+        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -270,9 +270,9 @@ impl CopartitionGroup {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
-        m.source_topic_regex = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
-        m.repartition_source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.source_topic_regex = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.repartition_source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -308,7 +308,7 @@ impl TaskIds {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

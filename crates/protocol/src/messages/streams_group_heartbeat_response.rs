@@ -79,12 +79,12 @@ impl StreamsGroupHeartbeatResponse {
         m.heartbeat_interval_ms = r.get_i32()?;
         m.acceptable_recovery_lag = r.get_i32()?;
         m.task_offset_interval_ms = r.get_i32()?;
-        m.status = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(Status::read(r, version)?); } items }) };
-        m.active_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
-        m.standby_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
-        m.warmup_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.status = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Status::read(r, version)?); } items }) };
+        m.active_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.standby_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
+        m.warmup_tasks = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items }) };
         m.endpoint_information_epoch = r.get_i32()?;
-        m.partitions_by_user_endpoint = match r.get_nullable_array_len(flexible, 7)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(EndpointToPartitions::read(r, version)?); } items }) };
+        m.partitions_by_user_endpoint = match r.get_nullable_array_len(flexible, 7)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EndpointToPartitions::read(r, version)?); } items }) };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -156,7 +156,7 @@ impl TaskIds {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -195,8 +195,8 @@ impl EndpointToPartitions {
         let flexible = true;
         let mut m = Self::default();
         m.user_endpoint = Endpoint::read(r, version)?;
-        m.active_partitions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
-        m.standby_partitions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
+        m.active_partitions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
+        m.standby_partitions = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -268,7 +268,7 @@ impl TopicPartition {
         let flexible = true;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

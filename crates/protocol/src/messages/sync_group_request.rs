@@ -59,7 +59,7 @@ impl SyncGroupRequest {
         if version >= 3 { m.group_instance_id = r.get_nullable_string(flexible)?; }
         if version >= 5 { m.protocol_type = r.get_nullable_string(flexible)?; }
         if version >= 5 { m.protocol_name = r.get_nullable_string(flexible)?; }
-        m.assignments = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(SyncGroupRequestAssignment::read(r, version)?); } items } };
+        m.assignments = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(SyncGroupRequestAssignment::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -63,7 +63,7 @@ impl TxnOffsetCommitRequest {
         if version >= 3 { m.generation_id = r.get_i32()?; }
         if version >= 3 { m.member_id = r.get_string(flexible)?; }
         if version >= 3 { m.group_instance_id = r.get_nullable_string(flexible)?; }
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TxnOffsetCommitRequestTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TxnOffsetCommitRequestTopic::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -99,7 +99,7 @@ impl TxnOffsetCommitRequestTopic {
         let flexible = version >= 3;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TxnOffsetCommitRequestPartition::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 14)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TxnOffsetCommitRequestPartition::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -40,7 +40,7 @@ impl UpdateFeaturesRequest {
         let flexible = true;
         let mut m = Self::default();
         m.timeout_ms = r.get_i32()?;
-        m.feature_updates = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(FeatureUpdateKey::read(r, version)?); } items } };
+        m.feature_updates = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(FeatureUpdateKey::read(r, version)?); } items } };
         if version >= 1 { m.validate_only = r.get_bool()?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

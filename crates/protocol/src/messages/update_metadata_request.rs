@@ -53,9 +53,9 @@ impl UpdateMetadataRequest {
         m.controller_id = r.get_i32()?;
         m.controller_epoch = r.get_i32()?;
         if version >= 5 { m.broker_epoch = r.get_i64()?; }
-        if version <= 4 { m.ungrouped_partition_states = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(UpdateMetadataPartitionState::read(r, version)?); } items } }; }
-        if version >= 5 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(UpdateMetadataTopicState::read(r, version)?); } items } }; }
-        m.live_brokers = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(UpdateMetadataBroker::read(r, version)?); } items } };
+        if version <= 4 { m.ungrouped_partition_states = { let n = r.get_array_len(flexible, 30)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UpdateMetadataPartitionState::read(r, version)?); } items } }; }
+        if version >= 5 { m.topic_states = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UpdateMetadataTopicState::read(r, version)?); } items } }; }
+        m.live_brokers = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UpdateMetadataBroker::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -118,10 +118,10 @@ impl UpdateMetadataPartitionState {
         m.controller_epoch = r.get_i32()?;
         m.leader = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
-        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         m.zk_version = r.get_i32()?;
-        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        if version >= 4 { m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } }; }
+        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        if version >= 4 { m.offline_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -164,7 +164,7 @@ impl UpdateMetadataTopicState {
         let mut m = Self::default();
         if version >= 5 { m.topic_name = r.get_string(flexible)?; }
         if version >= 7 { m.topic_id = r.get_uuid()?; }
-        if version >= 5 { m.partition_states = { let n = r.get_array_len(flexible, 24)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(UpdateMetadataPartitionState::read(r, version)?); } items } }; }
+        if version >= 5 { m.partition_states = { let n = r.get_array_len(flexible, 24)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UpdateMetadataPartitionState::read(r, version)?); } items } }; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -215,7 +215,7 @@ impl UpdateMetadataBroker {
         m.id = r.get_i32()?;
         if version == 0 { m.v0_host = r.get_string(flexible)?; }
         if version == 0 { m.v0_port = r.get_i32()?; }
-        if version >= 1 { m.endpoints = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(UpdateMetadataEndpoint::read(r, version)?); } items } }; }
+        if version >= 1 { m.endpoints = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(UpdateMetadataEndpoint::read(r, version)?); } items } }; }
         if version >= 2 { m.rack = r.get_nullable_string(flexible)?; }
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

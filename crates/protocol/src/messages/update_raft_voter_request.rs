@@ -51,7 +51,7 @@ impl UpdateRaftVoterRequest {
         m.current_leader_epoch = r.get_i32()?;
         m.voter_id = r.get_i32()?;
         m.voter_directory_id = r.get_uuid()?;
-        m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
+        m.listeners = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Listener::read(r, version)?); } items } };
         m.kraft_version_feature = KRaftVersionFeature::read(r, version)?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

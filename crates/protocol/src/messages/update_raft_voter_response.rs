@@ -44,11 +44,11 @@ impl UpdateRaftVoterResponse {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.current_leader = CurrentLeader::read(r, version)?; r.finish()?; }
+                    0 => { let r = &mut field; m.current_leader = CurrentLeader::read(r, version)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -36,7 +36,7 @@ impl WriteShareGroupStateRequest {
         let flexible = true;
         let mut m = Self::default();
         m.group_id = r.get_string(flexible)?;
-        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(WriteStateData::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(WriteStateData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -72,7 +72,7 @@ impl WriteStateData {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 22)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 22)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionData::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -125,7 +125,7 @@ impl PartitionData {
         m.leader_epoch = r.get_i32()?;
         m.start_offset = r.get_i64()?;
         if version >= 1 { m.delivery_complete_count = r.get_i32()?; }
-        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
+        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

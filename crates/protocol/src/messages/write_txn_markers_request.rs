@@ -32,7 +32,7 @@ impl WriteTxnMarkersRequest {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = version >= 1;
         let mut m = Self::default();
-        m.markers = { let n = r.get_array_len(flexible, 17)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(WritableTxnMarker::read(r, version)?); } items } };
+        m.markers = { let n = r.get_array_len(flexible, 17)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(WritableTxnMarker::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -83,7 +83,7 @@ impl WritableTxnMarker {
         m.producer_id = r.get_i64()?;
         m.producer_epoch = r.get_i16()?;
         m.transaction_result = r.get_bool()?;
-        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(WritableTxnMarkerTopic::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(WritableTxnMarkerTopic::read(r, version)?); } items } };
         m.coordinator_epoch = r.get_i32()?;
         if version >= 2 { m.transaction_version = r.get_i8()?; }
         if flexible { r.skip_tagged_fields()?; }
@@ -121,7 +121,7 @@ impl WritableTxnMarkerTopic {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.name = r.get_string(flexible)?;
-        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partition_indexes = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -26,12 +26,18 @@ pub enum DecodeError {
     /// An array claims more elements than the bytes that are left could hold.
     #[error("an array of {length} elements in {remaining} bytes")]
     ArrayTooLong { length: usize, remaining: usize },
+    /// Arrays of elements so small on the wire that they would take too much memory.
+    #[error("{needed} bytes of memory for an array where {left} are left")]
+    TooMuchMemory { needed: usize, left: usize },
     /// A length below null's.
     #[error("a length of {0}")]
     NegativeLength(i64),
     /// Null in a field that has no null at this version.
     #[error("null where a value is required")]
     UnexpectedNull,
+    /// A string of more than the 32767 bytes that every form allows.
+    #[error("a string of {0} bytes")]
+    StringTooLong(usize),
     /// A string that is not UTF-8.
     #[error("a string that is not UTF-8")]
     InvalidUtf8,

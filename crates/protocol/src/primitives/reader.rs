@@ -6,10 +6,19 @@ use milena_common::Uuid;
 use super::DecodeError;
 
 /// A cursor over bytes that came from outside. `bytes` and `records` come out as slices of the same allocation.
+///
+/// The elements of arrays are small on the wire and large in memory (a string of one byte takes 24). What they may take together
+/// is bounded by [`MEMORY_BASE`] and [`MEMORY_PER_BYTE`], so that a frame of the greatest size does not become gigabytes.
 #[derive(Debug, Clone)]
 pub struct Reader {
     bytes: Bytes,
+    memory: usize,
 }
+
+/// Memory that array elements may take however short the bytes: every honest message fits.
+pub const MEMORY_BASE: usize = 16 << 20;
+/// Memory that array elements may take for each byte beyond.
+pub const MEMORY_PER_BYTE: usize = 4;
 
 macro_rules! fixed {
     ($($(#[$doc:meta])* $get:ident $inner:ident $ty:ty;)*) => {
@@ -22,7 +31,8 @@ macro_rules! fixed {
 
 impl Reader {
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes }
+        let memory = MEMORY_BASE + MEMORY_PER_BYTE * bytes.len();
+        Self { bytes, memory }
     }
 
     /// How many bytes are left.
@@ -143,6 +153,9 @@ impl Reader {
         let Some(length) = self.short_length(flexible)? else {
             return Ok(None);
         };
+        if length > i16::MAX as usize {
+            return Err(DecodeError::StringTooLong(length));
+        }
         let remaining = self.bytes.len();
         let bytes = self.bytes.get(..length).ok_or(DecodeError::Truncated {
             needed: length,
@@ -201,23 +214,89 @@ impl Reader {
             .ok_or(DecodeError::UnexpectedNull)
     }
 
-    /// Room for `length` elements, but no more memory than there are bytes left: what is beyond grows as elements prove real.
-    pub(crate) fn vec_for<T>(&self, length: usize) -> Vec<T> {
-        Vec::with_capacity(length.min(self.bytes.len() / size_of::<T>().max(1)))
+    /// Room for `length` elements; the length was checked against the bytes that are left.
+    pub(crate) fn vec_for<T>(&mut self, length: usize) -> Result<Vec<T>, DecodeError> {
+        let needed = length.saturating_mul(size_of::<T>());
+        let left = self.memory;
+        self.memory = left.checked_sub(needed).ok_or(DecodeError::TooMuchMemory { needed, left })?;
+        Ok(Vec::with_capacity(length))
     }
 
-    /// A tag and the bytes of its field.
-    pub fn get_tagged(&mut self) -> Result<(u32, Reader), DecodeError> {
+    /// A tag and the bytes of its field. The field reads on this reader's memory: give it back with [`Reader::end_tagged`].
+    pub(crate) fn get_tagged(&mut self) -> Result<(u32, Reader), DecodeError> {
         let tag = self.get_uvarint()?;
         let length = self.get_uvarint()? as usize;
-        Ok((tag, Reader::new(self.take(length)?)))
+        Ok((tag, Reader { bytes: self.take(length)?, memory: self.memory }))
+    }
+
+    pub(crate) fn end_tagged(&mut self, field: &Reader) {
+        self.memory = field.memory;
     }
 
     /// Skips a section of tagged fields.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
     pub fn skip_tagged_fields(&mut self) -> Result<(), DecodeError> {
         for _ in 0..self.get_uvarint()? {
-            self.get_tagged()?;
+            self.get_uvarint()?;
+            let length = self.get_uvarint()? as usize;
+            self.take(length)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader(bytes: &[u8]) -> Reader {
+        Reader::new(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn varints_have_five_bytes_at_most() {
+        assert_eq!(reader(&[0xac, 0x02]).get_uvarint(), Ok(300));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).get_uvarint(), Ok(u32::MAX));
+        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x1f]).get_uvarint(), Err(DecodeError::VarintTooLong));
+        assert_eq!(reader(&[0x80; 6]).get_uvarint(), Err(DecodeError::VarintTooLong));
+        assert_eq!(reader(&[0x80]).get_uvarint(), Err(DecodeError::Truncated { needed: 1, remaining: 0 }));
+    }
+
+    #[test]
+    fn lengths_below_null_are_refused() {
+        assert_eq!(reader(&[0xff, 0xff]).get_nullable_string(false), Ok(None));
+        assert_eq!(reader(&[0xff, 0xfe]).get_nullable_string(false), Err(DecodeError::NegativeLength(-2)));
+        assert_eq!(reader(&[0x80, 0, 0, 0]).get_bytes(false), Err(DecodeError::NegativeLength(i32::MIN.into())));
+        assert_eq!(reader(&[0]).get_string(true), Err(DecodeError::UnexpectedNull));
+        assert_eq!(reader(&[2, 0xff]).get_string(true), Err(DecodeError::InvalidUtf8));
+        assert_eq!(reader(&[0x81, 0x80, 0x02]).get_string(true), Err(DecodeError::StringTooLong(32768)));
+    }
+
+    #[test]
+    fn arrays_are_bounded_by_the_bytes_that_are_left() {
+        let lying = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
+        assert_eq!(reader(&lying).get_array_len(false, 1), Err(DecodeError::ArrayTooLong { length: i32::MAX as usize, remaining: 4 }));
+        assert_eq!(reader(&[0, 0, 0, 2, 0, 0, 0, 0]).get_array_len(false, 2), Ok(2));
+        assert!(reader(&[0, 0, 0, 3, 0, 0, 0, 0]).get_array_len(false, 2).is_err());
+    }
+
+    #[test]
+    fn bytes_are_slices_of_what_was_given() {
+        let whole = Bytes::from_static(&[0, 0, 0, 2, 7, 8, 9]);
+        let mut r = Reader::new(whole.clone());
+        let taken = r.get_bytes(false).unwrap();
+        assert_eq!(taken.as_ptr(), whole[4..].as_ptr());
+        assert_eq!(r.finish(), Err(DecodeError::Trailing(1)));
+    }
+
+    #[test]
+    fn a_tagged_field_draws_on_the_memory_of_its_message() {
+        let mut r = reader(&[1, 1, 0]);
+        let (_, mut field) = r.get_tagged().unwrap();
+        field.vec_for::<u8>(MEMORY_BASE).unwrap();
+        r.end_tagged(&field);
+        assert!(matches!(r.vec_for::<u8>(100), Err(DecodeError::TooMuchMemory { .. })));
     }
 }

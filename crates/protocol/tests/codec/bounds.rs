@@ -60,8 +60,8 @@ fn peak(work: impl FnOnce()) -> usize {
     PEAK.with(Cell::get).saturating_sub(before)
 }
 
-/// Bytes of memory that a byte of input may cost: the largest structure over its smallest form on the wire, twice for growth.
-const COST: usize = 100;
+/// Bytes of memory that a byte of a short input may cost: the largest structure over its smallest form on the wire.
+const COST: usize = 40;
 const CONSTANT: usize = 4096;
 
 fn check(codecs: &std::collections::BTreeMap<&'static str, ours::Codec>, name: &str, version: i16, bytes: Vec<u8>) -> f64 {
@@ -126,6 +126,22 @@ fn a_crowd_of_smallest_elements_costs_what_it_must() {
         }
     }
     println!("worst: {:.1} bytes of memory per byte of input, {}", worst.0, worst.1);
+}
+
+/// A frame of many megabytes of smallest elements is refused before it becomes hundreds.
+#[test]
+fn a_great_crowd_is_refused() {
+    const ELEMENTS: usize = 3 << 20;
+    // the compact length says one more than there are
+    let mut frame = vec![0x81, 0x80, 0xc0, 0x01];
+    frame.resize(4 + ELEMENTS, 1);
+    frame.extend_from_slice(&[0, 0]);
+    let codecs = ours::codecs();
+    // the names of DescribeGroups: one byte each on the wire, 24 in memory
+    let length = frame.len();
+    let mut read = true;
+    let peak = peak(|| read = (codecs["DescribeGroupsRequest"].decode)(Bytes::from(frame), 5));
+    assert!(!read && peak < length, "{peak} bytes");
 }
 
 /// Every prefix of a message is refused or read, byte by byte.

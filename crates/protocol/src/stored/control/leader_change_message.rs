@@ -43,8 +43,8 @@ impl LeaderChangeMessage {
         let mut m = Self::default();
         m.version = r.get_i16()?;
         m.leader_id = r.get_i32()?;
-        m.voters = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
-        m.granting_voters = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
+        m.voters = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
+        m.granting_voters = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl VotersRecord {
         let flexible = true;
         let mut m = Self::default();
         m.version = r.get_i16()?;
-        m.voters = { let n = r.get_array_len(flexible, 27)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
+        m.voters = { let n = r.get_array_len(flexible, 27)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Voter::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -79,7 +79,7 @@ impl Voter {
         let mut m = Self::default();
         m.voter_id = r.get_i32()?;
         m.voter_directory_id = r.get_uuid()?;
-        m.endpoints = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Endpoint::read(r, version)?); } items } };
+        m.endpoints = { let n = r.get_array_len(flexible, 5)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Endpoint::read(r, version)?); } items } };
         m.kraft_version_feature = KRaftVersionFeature::read(r, version)?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

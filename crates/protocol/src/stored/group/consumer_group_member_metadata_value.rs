@@ -61,18 +61,18 @@ impl ConsumerGroupMemberMetadataValue {
         m.rack_id = r.get_nullable_string(flexible)?;
         m.client_id = r.get_string(flexible)?;
         m.client_host = r.get_string(flexible)?;
-        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         m.subscribed_topic_regex = r.get_nullable_string(flexible)?;
         m.rebalance_timeout_ms = r.get_i32()?;
         m.server_assignor = r.get_nullable_string(flexible)?;
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.classic_member_metadata = if r.get_i8()? <= 0 { None } else { Some(ClassicMemberMetadata::read(r, version)?) }; r.finish()?; }
+                    0 => { let r = &mut field; m.classic_member_metadata = if r.get_i8()? <= 0 { None } else { Some(ClassicMemberMetadata::read(r, version)?) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -109,7 +109,7 @@ impl ClassicMemberMetadata {
         let flexible = true;
         let mut m = Self::default();
         m.session_timeout_ms = r.get_i32()?;
-        m.supported_protocols = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ClassicProtocol::read(r, version)?); } items } };
+        m.supported_protocols = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ClassicProtocol::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -32,7 +32,7 @@ impl ConsumerGroupPartitionMetadataValue {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 23)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicMetadata::read(r, version)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 23)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicMetadata::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -76,7 +76,7 @@ impl TopicMetadata {
         m.topic_id = r.get_uuid()?;
         m.topic_name = r.get_string(flexible)?;
         m.num_partitions = r.get_i32()?;
-        m.partition_metadata = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionMetadata::read(r, version)?); } items } };
+        m.partition_metadata = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionMetadata::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -112,7 +112,7 @@ impl PartitionMetadata {
         let flexible = true;
         let mut m = Self::default();
         m.partition = r.get_i32()?;
-        m.racks = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.racks = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -38,7 +38,7 @@ impl ConsumerGroupRegularExpressionValue {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         m.version = r.get_i64()?;
         m.timestamp = r.get_i64()?;
         if flexible { r.skip_tagged_fields()?; }

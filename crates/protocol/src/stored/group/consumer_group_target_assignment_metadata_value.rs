@@ -40,11 +40,11 @@ impl ConsumerGroupTargetAssignmentMetadataValue {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.assignment_timestamp = r.get_i64()?; r.finish()?; }
+                    0 => { let r = &mut field; m.assignment_timestamp = r.get_i64()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -53,7 +53,7 @@ impl GroupMetadataValue {
         m.protocol = r.get_nullable_string(flexible)?;
         m.leader = r.get_nullable_string(flexible)?;
         if version >= 2 { m.current_state_timestamp = r.get_i64()?; }
-        m.members = { let n = r.get_array_len(flexible, 15)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(MemberMetadata::read(r, version)?); } items } };
+        m.members = { let n = r.get_array_len(flexible, 15)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(MemberMetadata::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -59,11 +59,11 @@ impl OffsetCommitValue {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.topic_id = r.get_uuid()?; r.finish()?; }
+                    0 => { let r = &mut field; m.topic_id = r.get_uuid()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

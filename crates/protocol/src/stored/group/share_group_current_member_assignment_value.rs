@@ -44,7 +44,7 @@ impl ShareGroupCurrentMemberAssignmentValue {
         m.member_epoch = r.get_i32()?;
         m.previous_member_epoch = r.get_i32()?;
         m.state = r.get_i8()?;
-        m.assigned_partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
+        m.assigned_partitions = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitions::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -80,7 +80,7 @@ impl TopicPartitions {
         let flexible = true;
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -44,7 +44,7 @@ impl ShareGroupMemberMetadataValue {
         m.rack_id = r.get_nullable_string(flexible)?;
         m.client_id = r.get_string(flexible)?;
         m.client_host = r.get_string(flexible)?;
-        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.subscribed_topic_names = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -38,9 +38,9 @@ impl ShareGroupStatePartitionMetadataValue {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.initializing_topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitionsInfo::read(r, version)?); } items } };
-        m.initialized_topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicPartitionsInfo::read(r, version)?); } items } };
-        m.deleting_topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.initializing_topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitionsInfo::read(r, version)?); } items } };
+        m.initialized_topics = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicPartitionsInfo::read(r, version)?); } items } };
+        m.deleting_topics = { let n = r.get_array_len(flexible, 18)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -80,7 +80,7 @@ impl TopicPartitionsInfo {
         let mut m = Self::default();
         m.topic_id = r.get_uuid()?;
         m.topic_name = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -59,12 +59,12 @@ impl StreamsGroupCurrentMemberAssignmentValue {
         m.member_epoch = r.get_i32()?;
         m.previous_member_epoch = r.get_i32()?;
         m.state = r.get_i8()?;
-        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.active_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.standby_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.warmup_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.active_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.standby_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.warmup_tasks_pending_revocation = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -104,15 +104,15 @@ impl TaskIds {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.assignment_epochs = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    0 => { let r = &mut field; m.assignment_epochs = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -64,7 +64,7 @@ impl StreamsGroupMemberMetadataValue {
         m.topology_epoch = r.get_i32()?;
         m.process_id = r.get_string(flexible)?;
         m.user_endpoint = if r.get_i8()? < 0 { None } else { Some(Endpoint::read(r, version)?) };
-        m.client_tags = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
+        m.client_tags = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(KeyValue::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -48,12 +48,12 @@ impl StreamsGroupMetadataValue {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.validated_topology_epoch = r.get_i32()?; r.finish()?; }
-                    1 => { m.last_assignment_configs = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(LastAssignmentConfig::read(r, version)?); } items }) }; r.finish()?; }
+                    0 => { let r = &mut field; m.validated_topology_epoch = r.get_i32()?; r.finish()?; }
+                    1 => { let r = &mut field; m.last_assignment_configs = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(LastAssignmentConfig::read(r, version)?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -38,9 +38,9 @@ impl StreamsGroupTargetAssignmentMemberValue {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
-        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.active_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.standby_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
+        m.warmup_tasks = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TaskIds::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -76,7 +76,7 @@ impl TaskIds {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partitions = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,7 +36,7 @@ impl StreamsGroupTopologyValue {
         let flexible = true;
         let mut m = Self::default();
         m.epoch = r.get_i32()?;
-        m.subtopologies = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(Subtopology::read(r, version)?); } items } };
+        m.subtopologies = { let n = r.get_array_len(flexible, 8)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(Subtopology::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -87,12 +87,12 @@ impl Subtopology {
         let flexible = true;
         let mut m = Self::default();
         m.subtopology_id = r.get_string(flexible)?;
-        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.source_topic_regex = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
-        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
-        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
-        m.copartition_groups = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(CopartitionGroup::read(r, version)?); } items } };
+        m.source_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.source_topic_regex = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.state_changelog_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.repartition_sink_topics = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.repartition_source_topics = { let n = r.get_array_len(flexible, 9)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicInfo::read(r, version)?); } items } };
+        m.copartition_groups = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(CopartitionGroup::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -136,7 +136,7 @@ impl TopicInfo {
         m.name = r.get_string(flexible)?;
         m.partitions = r.get_i32()?;
         m.replication_factor = r.get_i16()?;
-        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(TopicConfig::read(r, version)?); } items } };
+        m.topic_configs = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(TopicConfig::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
@@ -174,9 +174,9 @@ impl CopartitionGroup {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
-        m.source_topic_regex = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
-        m.repartition_source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.source_topic_regex = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
+        m.repartition_source_topics = { let n = r.get_array_len(flexible, 2)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i16()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -36,11 +36,11 @@ impl AbortTransactionRecord {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.reason = r.get_nullable_string(flexible)?; r.finish()?; }
+                    0 => { let r = &mut field; m.reason = r.get_nullable_string(flexible)?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

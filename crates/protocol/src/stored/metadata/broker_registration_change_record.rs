@@ -62,14 +62,14 @@ impl BrokerRegistrationChangeRecord {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.fenced = r.get_i8()?; r.finish()?; }
-                    1 if version >= 1 => { m.in_controlled_shutdown = r.get_i8()?; r.finish()?; }
-                    2 if version >= 2 => { m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
-                    3 if version >= 3 => { m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
+                    0 => { let r = &mut field; m.fenced = r.get_i8()?; r.finish()?; }
+                    1 if version >= 1 => { let r = &mut field; m.in_controlled_shutdown = r.get_i8()?; r.finish()?; }
+                    2 if version >= 2 => { let r = &mut field; m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
+                    3 if version >= 3 => { let r = &mut field; m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

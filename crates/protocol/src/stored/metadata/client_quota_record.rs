@@ -41,7 +41,7 @@ impl ClientQuotaRecord {
     pub(crate) fn read(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
         let flexible = true;
         let mut m = Self::default();
-        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
+        m.entity = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(EntityData::read(r, version)?); } items } };
         m.key = r.get_string(flexible)?;
         m.value = r.get_f64()?;
         m.remove = r.get_bool()?;

@@ -52,7 +52,7 @@ impl DelegationTokenRecord {
         let mut m = Self::default();
         m.owner = r.get_string(flexible)?;
         m.requester = r.get_string(flexible)?;
-        m.renewers = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
+        m.renewers = { let n = r.get_array_len(flexible, 1)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_string(flexible)?); } items } };
         m.issue_timestamp = r.get_i64()?;
         m.max_timestamp = r.get_i64()?;
         m.expiration_timestamp = r.get_i64()?;

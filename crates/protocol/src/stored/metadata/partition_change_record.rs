@@ -82,19 +82,19 @@ impl PartitionChangeRecord {
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.isr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    1 => { m.leader = r.get_i32()?; r.finish()?; }
-                    2 => { m.replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    3 => { m.removing_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    4 => { m.adding_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    5 => { m.leader_recovery_state = r.get_i8()?; r.finish()?; }
-                    6 if version >= 2 => { m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    7 if version >= 2 => { m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    8 if version >= 1 => { m.directories = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
+                    0 => { let r = &mut field; m.isr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    1 => { let r = &mut field; m.leader = r.get_i32()?; r.finish()?; }
+                    2 => { let r = &mut field; m.replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    3 => { let r = &mut field; m.removing_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    4 => { let r = &mut field; m.adding_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    5 => { let r = &mut field; m.leader_recovery_state = r.get_i8()?; r.finish()?; }
+                    6 if version >= 2 => { let r = &mut field; m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    7 if version >= 2 => { let r = &mut field; m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    8 if version >= 1 => { let r = &mut field; m.directories = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -78,24 +78,24 @@ impl PartitionRecord {
         let mut m = Self::default();
         m.partition_id = r.get_i32()?;
         m.topic_id = r.get_uuid()?;
-        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
-        m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.isr = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.removing_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.adding_replicas = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         m.leader = r.get_i32()?;
         m.leader_epoch = r.get_i32()?;
         m.partition_epoch = r.get_i32()?;
-        if version >= 1 { m.directories = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items } }; }
+        if version >= 1 { m.directories = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items } }; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.leader_recovery_state = r.get_i8()?; r.finish()?; }
-                    1 if version >= 2 => { m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
-                    2 if version >= 2 => { m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    0 => { let r = &mut field; m.leader_recovery_state = r.get_i8()?; r.finish()?; }
+                    1 if version >= 2 => { let r = &mut field; m.eligible_leader_replicas = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
+                    2 if version >= 2 => { let r = &mut field; m.last_known_elr = match r.get_nullable_array_len(flexible, 4)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

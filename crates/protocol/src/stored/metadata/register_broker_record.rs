@@ -74,20 +74,20 @@ impl RegisterBrokerRecord {
         if version >= 2 { m.is_migrating_zk_broker = r.get_bool()?; }
         m.incarnation_id = r.get_uuid()?;
         m.broker_epoch = r.get_i64()?;
-        m.end_points = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(BrokerEndpoint::read(r, version)?); } items } };
-        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(BrokerFeature::read(r, version)?); } items } };
+        m.end_points = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(BrokerEndpoint::read(r, version)?); } items } };
+        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(BrokerFeature::read(r, version)?); } items } };
         m.rack = r.get_nullable_string(flexible)?;
         m.fenced = r.get_bool()?;
         if version >= 1 { m.in_controlled_shutdown = r.get_bool()?; }
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 if version >= 3 => { m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
-                    1 if version >= 4 => { m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
+                    0 if version >= 3 => { let r = &mut field; m.log_dirs = { let n = r.get_array_len(flexible, 16)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items } }; r.finish()?; }
+                    1 if version >= 4 => { let r = &mut field; m.cordoned_log_dirs = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_uuid()?); } items }) }; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -47,8 +47,8 @@ impl RegisterControllerRecord {
         m.controller_id = r.get_i32()?;
         m.incarnation_id = r.get_uuid()?;
         m.zk_migration_ready = r.get_bool()?;
-        m.end_points = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ControllerEndpoint::read(r, version)?); } items } };
-        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(ControllerFeature::read(r, version)?); } items } };
+        m.end_points = { let n = r.get_array_len(flexible, 7)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ControllerEndpoint::read(r, version)?); } items } };
+        m.features = { let n = r.get_array_len(flexible, 6)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ControllerFeature::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }

@@ -60,15 +60,15 @@ impl ShareSnapshotValue {
         m.start_offset = r.get_i64()?;
         m.create_timestamp = r.get_i64()?;
         m.write_timestamp = r.get_i64()?;
-        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
+        m.state_batches = { let n = r.get_array_len(flexible, 20)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(StateBatch::read(r, version)?); } items } };
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.delivery_complete_count = r.get_i32()?; r.finish()?; }
+                    0 => { let r = &mut field; m.delivery_complete_count = r.get_i32()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)

@@ -78,20 +78,20 @@ impl TransactionLogValue {
         m.producer_epoch = r.get_i16()?;
         m.transaction_timeout_ms = r.get_i32()?;
         m.transaction_status = r.get_i8()?;
-        m.transaction_partitions = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n); for _ in 0..n { items.push(PartitionsSchema::read(r, version)?); } items }) };
+        m.transaction_partitions = match r.get_nullable_array_len(flexible, 3)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(PartitionsSchema::read(r, version)?); } items }) };
         m.transaction_last_update_timestamp_ms = r.get_i64()?;
         m.transaction_start_timestamp_ms = r.get_i64()?;
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;
-                let r = &mut field;
                 match tag {
-                    0 => { m.previous_producer_id = r.get_i64()?; r.finish()?; }
-                    1 => { m.next_producer_id = r.get_i64()?; r.finish()?; }
-                    2 => { m.client_transaction_version = r.get_i16()?; r.finish()?; }
-                    3 => { m.next_producer_epoch = r.get_i16()?; r.finish()?; }
+                    0 => { let r = &mut field; m.previous_producer_id = r.get_i64()?; r.finish()?; }
+                    1 => { let r = &mut field; m.next_producer_id = r.get_i64()?; r.finish()?; }
+                    2 => { let r = &mut field; m.client_transaction_version = r.get_i16()?; r.finish()?; }
+                    3 => { let r = &mut field; m.next_producer_epoch = r.get_i16()?; r.finish()?; }
                     _ => {}
                 }
+                r.end_tagged(&field);
             }
         }
         Ok(m)
@@ -128,7 +128,7 @@ impl PartitionsSchema {
         let flexible = version >= 1;
         let mut m = Self::default();
         m.topic = r.get_string(flexible)?;
-        m.partition_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n); for _ in 0..n { items.push(r.get_i32()?); } items } };
+        m.partition_ids = { let n = r.get_array_len(flexible, 4)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(r.get_i32()?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
     }
