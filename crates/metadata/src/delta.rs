@@ -77,12 +77,9 @@ impl MetadataDelta {
                 (None, None) => {}
             }
         }
-        delta
-            .changed_partitions
-            .sort_by(|a, b| (a.topic_id, a.partition).cmp(&(b.topic_id, b.partition)));
+        delta.changed_partitions.sort_by(|a, b| (a.topic_id, a.partition).cmp(&(b.topic_id, b.partition)));
         if !Arc::ptr_eq(&previous.cluster, &image.cluster) {
-            delta.changed_brokers =
-                differing_keys(&previous.cluster.brokers, &image.cluster.brokers);
+            delta.changed_brokers = differing_keys(&previous.cluster.brokers, &image.cluster.brokers);
         }
         delta
     }
@@ -118,16 +115,8 @@ impl MetadataDelta {
     }
 }
 
-fn differing_keys<K: Ord + Clone, V: PartialEq>(
-    old: &BTreeMap<K, V>,
-    new: &BTreeMap<K, V>,
-) -> BTreeSet<K> {
-    let gone_or_changed = old
-        .iter()
-        .filter(|(key, value)| new.get(key) != Some(value));
+fn differing_keys<K: Ord + Clone, V: PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> BTreeSet<K> {
+    let gone_or_changed = old.iter().filter(|(key, value)| new.get(key) != Some(value));
     let added = new.iter().filter(|(key, _)| !old.contains_key(key));
-    gone_or_changed
-        .chain(added)
-        .map(|(key, _)| key.clone())
-        .collect()
+    gone_or_changed.chain(added).map(|(key, _)| key.clone()).collect()
 }

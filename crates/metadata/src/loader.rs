@@ -54,10 +54,7 @@ impl MetadataLoader {
     pub fn add_publisher(&mut self, publisher: Arc<dyn MetadataPublisher>) {
         if self.published.last_offset() >= 0 {
             let empty = Arc::default();
-            publisher.on_metadata_update(
-                &MetadataDelta::between(&empty, &self.published),
-                &self.published,
-            );
+            publisher.on_metadata_update(&MetadataDelta::between(&empty, &self.published), &self.published);
         }
         self.publishers.push(publisher);
     }
@@ -98,13 +95,8 @@ impl MetadataLoader {
     ) -> Result<(), LoadError> {
         let mut image = MetadataImage::default();
         for (index, framed) in records.into_iter().enumerate() {
-            let record = decode_framed(framed).map_err(|error| LoadError::Record {
-                offset: end.last_offset,
-                error,
-            })?;
-            image
-                .apply(&record)
-                .map_err(|error| LoadError::Snapshot { index, error })?;
+            let record = decode_framed(framed).map_err(|error| LoadError::Record { offset: end.last_offset, error })?;
+            image.apply(&record).map_err(|error| LoadError::Snapshot { index, error })?;
         }
         image.provenance = end;
         self.image = image;
@@ -123,14 +115,10 @@ impl MetadataLoader {
             return Ok(());
         }
         if batch.base_offset > last + 1 {
-            return Err(LoadError::Gap {
-                last,
-                found: batch.base_offset,
-            });
+            return Err(LoadError::Gap { last, found: batch.base_offset });
         }
         for (offset, framed) in (batch.base_offset..).zip(&batch.records) {
-            let record = decode_framed(framed.clone())
-                .map_err(|error| LoadError::Record { offset, error })?;
+            let record = decode_framed(framed.clone()).map_err(|error| LoadError::Record { offset, error })?;
             self.replay_one(offset, &record);
         }
         self.image.provenance = Provenance {
@@ -157,9 +145,7 @@ impl MetadataLoader {
 
     /// Makes the replayed state visible. Nothing happens inside an open transaction or when nothing was replayed.
     pub fn publish(&mut self) {
-        if self.before_transaction.is_some()
-            || self.image.last_offset() == self.published.last_offset()
-        {
+        if self.before_transaction.is_some() || self.image.last_offset() == self.published.last_offset() {
             return;
         }
         let image = Arc::new(self.image.clone());
@@ -174,8 +160,6 @@ impl MetadataLoader {
 
 impl std::fmt::Debug for MetadataLoader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MetadataLoader")
-            .field("last_offset", &self.image.last_offset())
-            .finish_non_exhaustive()
+        f.debug_struct("MetadataLoader").field("last_offset", &self.image.last_offset()).finish_non_exhaustive()
     }
 }

@@ -30,9 +30,7 @@ impl Default for MetadataCache {
 
 impl MetadataCache {
     pub fn new(image: Arc<MetadataImage>) -> Self {
-        MetadataCache {
-            current: Arc::new(ArcSwap::new(image)),
-        }
+        MetadataCache { current: Arc::new(ArcSwap::new(image)) }
     }
 
     pub fn image(&self) -> Arc<MetadataImage> {
@@ -52,8 +50,6 @@ impl MetadataCache {
 
 impl std::fmt::Debug for MetadataCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("MetadataCache")
-            .field("last_offset", &self.load().last_offset())
-            .finish()
+        f.debug_struct("MetadataCache").field("last_offset", &self.load().last_offset()).finish()
     }
 }

@@ -17,16 +17,14 @@ pub const MIN_METADATA_VERSION: i16 = 7;
 pub const LATEST_METADATA_VERSION: i16 = 30;
 
 const NAMES: [&str; 24] = [
-    "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2",
-    "3.7-IV0", "3.7-IV1", "3.7-IV2", "3.7-IV3", "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0",
-    "4.0-IV1", "4.0-IV2", "4.0-IV3", "4.1-IV0", "4.1-IV1", "4.2-IV0", "4.2-IV1", "4.3-IV0",
+    "3.3-IV3", "3.4-IV0", "3.5-IV0", "3.5-IV1", "3.5-IV2", "3.6-IV0", "3.6-IV1", "3.6-IV2", "3.7-IV0", "3.7-IV1",
+    "3.7-IV2", "3.7-IV3", "3.7-IV4", "3.8-IV0", "3.9-IV0", "4.0-IV0", "4.0-IV1", "4.0-IV2", "4.0-IV3", "4.1-IV0",
+    "4.1-IV1", "4.2-IV0", "4.2-IV1", "4.3-IV0",
 ];
 
 /// Kafka's name of a level, such as `4.3-IV0`.
 pub fn version_name(level: i16) -> Option<&'static str> {
-    NAMES
-        .get(usize::try_from(level.checked_sub(MIN_METADATA_VERSION)?).ok()?)
-        .copied()
+    NAMES.get(usize::try_from(level.checked_sub(MIN_METADATA_VERSION)?).ok()?).copied()
 }
 
 /// The level of a name or of a release: `4.3-IV0`, `4.3`, `3.9.1`.
@@ -34,9 +32,7 @@ pub fn version_level(name: &str) -> Option<i16> {
     let exact = NAMES.iter().position(|known| *known == name);
     let release = || {
         let short = name.splitn(3, '.').take(2).collect::<Vec<_>>().join(".");
-        NAMES
-            .iter()
-            .rposition(|known| known.split('-').next() == Some(&short))
+        NAMES.iter().rposition(|known| known.split('-').next() == Some(&short))
     };
     let index = exact.or_else(release)?;
     i16::try_from(index).ok().map(|i| i + MIN_METADATA_VERSION)
@@ -60,10 +56,7 @@ pub(crate) mod gates {
 pub fn supported_features() -> BTreeMap<String, VersionRange> {
     let range = |min, max| VersionRange { min, max };
     [
-        (
-            METADATA_VERSION,
-            range(MIN_METADATA_VERSION, LATEST_METADATA_VERSION),
-        ),
+        (METADATA_VERSION, range(MIN_METADATA_VERSION, LATEST_METADATA_VERSION)),
         ("kraft.version", range(0, 1)),
         ("transaction.version", range(0, 2)),
         ("group.version", range(0, 1)),

@@ -26,22 +26,14 @@ impl Bootstrap {
         let levels = default_feature_levels(metadata_version);
         Self::with_features(
             metadata_version,
-            levels
-                .into_iter()
-                .map(|(name, level)| (name.to_owned(), level))
-                .collect(),
+            levels.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
         )
     }
 
     /// Features at level 0 are left out.
     pub fn with_features(metadata_version: i16, levels: BTreeMap<String, i16>) -> Self {
         let mut records = vec![feature(METADATA_VERSION, metadata_version)];
-        records.extend(
-            levels
-                .iter()
-                .filter(|&(_, &level)| level > 0)
-                .map(|(name, &level)| feature(name, level)),
-        );
+        records.extend(levels.iter().filter(|&(_, &level)| level > 0).map(|(name, &level)| feature(name, level)));
         Bootstrap { records }
     }
 
@@ -80,8 +72,5 @@ impl Bootstrap {
 }
 
 fn feature(name: &str, feature_level: i16) -> MetadataRecord {
-    MetadataRecord::FeatureLevel(FeatureLevelRecord {
-        name: name.to_owned(),
-        feature_level,
-    })
+    MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level })
 }

@@ -53,9 +53,7 @@ impl Sessions {
     }
 
     fn is_valid(&self, id: i32, now: Now) -> bool {
-        self.deadlines
-            .deadline_of(&id)
-            .is_some_and(|deadline| deadline > now.mono_ms)
+        self.deadlines.deadline_of(&id).is_some_and(|deadline| deadline > now.mono_ms)
     }
 
     pub(crate) fn pop_expired(&mut self, now: Now) -> Option<i32> {
@@ -64,36 +62,18 @@ impl Sessions {
 
     /// The lowest offset that any active broker has applied; no broker, no bound.
     fn lowest_active_offset(&self, image: &MetadataImage) -> i64 {
-        let active = image
-            .cluster
-            .brokers
-            .values()
-            .filter(|broker| broker.is_active());
-        active
-            .map(|broker| {
-                self.sessions
-                    .get(&broker.id)
-                    .map_or(-1, |s| s.metadata_offset)
-            })
-            .min()
-            .unwrap_or(i64::MAX)
+        let active = image.cluster.brokers.values().filter(|broker| broker.is_active());
+        active.map(|broker| self.sessions.get(&broker.id).map_or(-1, |s| s.metadata_offset)).min().unwrap_or(i64::MAX)
     }
 }
 
 pub(crate) fn is_active(image: &MetadataImage, id: i32) -> bool {
-    image
-        .cluster
-        .broker(id)
-        .is_some_and(|broker| broker.is_active())
+    image.cluster.broker(id).is_some_and(|broker| broker.is_active())
 }
 
 /// The directory a new replica on a broker gets: the only one, or one that the broker will name.
 pub(crate) fn default_directory(image: &MetadataImage, id: i32) -> Uuid {
-    match image
-        .cluster
-        .broker(id)
-        .map(|broker| broker.log_dirs.as_slice())
-    {
+    match image.cluster.broker(id).map(|broker| broker.log_dirs.as_slice()) {
         Some([]) => Uuid::MIGRATING_DIR,
         Some([only]) => *only,
         _ => Uuid::UNASSIGNED_DIR,
@@ -101,21 +81,12 @@ pub(crate) fn default_directory(image: &MetadataImage, id: i32) -> Uuid {
 }
 
 /// The registration that a request speaks for.
-pub(crate) fn check_epoch(
-    image: &MetadataImage,
-    id: i32,
-    epoch: i64,
-) -> Result<&BrokerRegistration, ApiError> {
+pub(crate) fn check_epoch(image: &MetadataImage, id: i32, epoch: i64) -> Result<&BrokerRegistration, ApiError> {
     let stale = |message: String| ApiError::new(ErrorCode::StaleBrokerEpoch, message);
-    let broker = image
-        .cluster
-        .broker(id)
-        .ok_or_else(|| stale(format!("No broker registration found for broker id {id}")))?;
+    let broker =
+        image.cluster.broker(id).ok_or_else(|| stale(format!("No broker registration found for broker id {id}")))?;
     if broker.epoch != epoch {
-        return Err(stale(format!(
-            "Expected broker epoch {}, but got broker epoch {epoch}",
-            broker.epoch
-        )));
+        return Err(stale(format!("Expected broker epoch {}, but got broker epoch {epoch}", broker.epoch)));
     }
     Ok(broker)
 }
@@ -128,15 +99,12 @@ pub(crate) fn register_broker(
 ) -> Decision<msg::BrokerRegistrationResponse> {
     let id = request.broker_id;
     if request.cluster_id != cx.config.cluster_id {
-        let message = format!(
-            "Expected cluster ID {}, but got cluster ID {}",
-            cx.config.cluster_id, request.cluster_id
-        );
+        let message =
+            format!("Expected cluster ID {}, but got cluster ID {}", cx.config.cluster_id, request.cluster_id);
         return Err(ApiError::new(ErrorCode::InconsistentClusterId, message));
     }
     let existing = cx.image.cluster.broker(id);
-    let same_incarnation =
-        existing.is_some_and(|broker| broker.incarnation_id == request.incarnation_id);
+    let same_incarnation = existing.is_some_and(|broker| broker.incarnation_id == request.incarnation_id);
     if let Some(existing) = existing
         && !same_incarnation
         && !existing.in_controlled_shutdown
@@ -144,10 +112,7 @@ pub(crate) fn register_broker(
     {
         let message = "Another broker is registered with that broker id. If the broker was recently restarted this should \
                        self-resolve once the heartbeat manager expires the broker's session.";
-        return Err(ApiError::new(
-            ErrorCode::DuplicateBrokerRegistration,
-            message,
-        ));
+        return Err(ApiError::new(ErrorCode::DuplicateBrokerRegistration, message));
     }
     check_directories(cx.image, request)?;
     check_features(cx.image, request)?;
@@ -156,11 +121,8 @@ pub(crate) fn register_broker(
         && !same_incarnation
     {
         let clean = existing.epoch == request.previous_broker_epoch;
-        records = if clean {
-            replication::broker_fenced(cx, id)
-        } else {
-            replication::broker_stopped_uncleanly(cx, id)
-        };
+        records =
+            if clean { replication::broker_fenced(cx, id) } else { replication::broker_stopped_uncleanly(cx, id) };
     }
     let fenced = !same_incarnation || existing.is_none_or(|broker| broker.fenced);
     records.push(MetadataRecord::RegisterBroker(RegisterBrokerRecord {
@@ -195,19 +157,10 @@ pub(crate) fn register_broker(
     }));
     soft.sessions.remove(id);
     soft.sessions.touch(id, cx.now, timeout_ms);
-    Ok(Outcome::new(
-        records,
-        msg::BrokerRegistrationResponse {
-            broker_epoch: cx.next_offset,
-            ..Default::default()
-        },
-    ))
+    Ok(Outcome::new(records, msg::BrokerRegistrationResponse { broker_epoch: cx.next_offset, ..Default::default() }))
 }
 
-fn check_directories(
-    image: &MetadataImage,
-    request: &msg::BrokerRegistrationRequest,
-) -> Result<(), ApiError> {
+fn check_directories(image: &MetadataImage, request: &msg::BrokerRegistrationRequest) -> Result<(), ApiError> {
     if image.features.metadata_version < gates::DIRECTORIES {
         return Ok(());
     }
@@ -219,34 +172,19 @@ fn check_directories(
     if dirs.iter().any(|dir| dir.is_reserved()) {
         return invalid("Reserved directory ID in request".to_owned());
     }
-    if dirs
-        .iter()
-        .enumerate()
-        .any(|(i, dir)| dirs.iter().skip(i + 1).any(|other| other == dir))
-    {
+    if dirs.iter().enumerate().any(|(i, dir)| dirs.iter().skip(i + 1).any(|other| other == dir)) {
         return invalid("Duplicate directory ID in request".to_owned());
     }
-    for broker in image
-        .cluster
-        .brokers
-        .values()
-        .filter(|broker| broker.id != request.broker_id)
-    {
+    for broker in image.cluster.brokers.values().filter(|broker| broker.id != request.broker_id) {
         if let Some(dir) = dirs.iter().find(|dir| broker.log_dirs.contains(dir)) {
-            return invalid(format!(
-                "Broker {} is already registered with directory {dir}",
-                broker.id
-            ));
+            return invalid(format!("Broker {} is already registered with directory {dir}", broker.id));
         }
     }
     Ok(())
 }
 
 /// The broker must understand every finalized level.
-fn check_features(
-    image: &MetadataImage,
-    request: &msg::BrokerRegistrationRequest,
-) -> Result<(), ApiError> {
+fn check_features(image: &MetadataImage, request: &msg::BrokerRegistrationRequest) -> Result<(), ApiError> {
     for (name, level) in image.features.finalized() {
         let range = request
             .features
@@ -296,12 +234,7 @@ pub(crate) fn heartbeat(
     let lowest = soft.sessions.lowest_active_offset(cx.image);
     let session = soft.sessions.touch(id, cx.now, timeout_ms);
     session.metadata_offset = request.current_metadata_offset;
-    let leads = || {
-        cx.image
-            .topics
-            .iter()
-            .any(|topic| topic.partitions.values().any(|p| p.leader == id))
-    };
+    let leads = || cx.image.topics.iter().any(|topic| topic.partitions.values().any(|p| p.leader == id));
     let next = match current {
         State::Fenced if request.want_shut_down => State::ShutdownNow,
         State::Fenced if !request.want_fence && caught_up => State::Unfenced,
@@ -312,11 +245,7 @@ pub(crate) fn heartbeat(
         State::Unfenced if request.want_shut_down => State::ShutdownNow,
         State::Unfenced => State::Unfenced,
         State::ControlledShutdown if leads() => State::ControlledShutdown,
-        State::ControlledShutdown
-            if session
-                .shutdown_offset
-                .is_none_or(|offset| offset <= lowest) =>
-        {
+        State::ControlledShutdown if session.shutdown_offset.is_none_or(|offset| offset <= lowest) => {
             State::ShutdownNow
         }
         State::ControlledShutdown | State::ShutdownNow => State::ControlledShutdown,
@@ -363,37 +292,22 @@ pub(crate) fn fence_expired(cx: &mut Cx<'_>, soft: &mut Soft, id: i32) -> Decisi
         return Ok(Outcome::response(()));
     };
     let mut records = replication::broker_fenced(cx, id);
-    records.push(MetadataRecord::BrokerRegistrationChange(
-        BrokerRegistrationChangeRecord {
-            broker_id: id,
-            broker_epoch: broker.epoch,
-            fenced: FENCE,
-            ..Default::default()
-        },
-    ));
+    records.push(MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+        broker_id: id,
+        broker_epoch: broker.epoch,
+        fenced: FENCE,
+        ..Default::default()
+    }));
     Ok(Outcome::new(records, ()))
 }
 
-pub(crate) fn unregister_broker(
-    cx: &mut Cx<'_>,
-    soft: &mut Soft,
-    id: i32,
-) -> Decision<msg::UnregisterBrokerResponse> {
-    let unknown = || {
-        ApiError::new(
-            ErrorCode::BrokerIdNotRegistered,
-            format!("Broker ID {id} is not currently registered"),
-        )
-    };
+pub(crate) fn unregister_broker(cx: &mut Cx<'_>, soft: &mut Soft, id: i32) -> Decision<msg::UnregisterBrokerResponse> {
+    let unknown =
+        || ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered"));
     let broker = cx.image.cluster.broker(id).ok_or_else(unknown)?;
     let mut records = replication::broker_fenced(cx, id);
-    records.push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord {
-        broker_id: id,
-        broker_epoch: broker.epoch,
-    }));
+    records
+        .push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord { broker_id: id, broker_epoch: broker.epoch }));
     soft.sessions.remove(id);
-    Ok(Outcome::new(
-        records,
-        msg::UnregisterBrokerResponse::default(),
-    ))
+    Ok(Outcome::new(records, msg::UnregisterBrokerResponse::default()))
 }

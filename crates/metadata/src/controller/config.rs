@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use milena_common::config::describe::{self, BrokerLayers};
-use milena_common::config::{
-    BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, Scope, TopicConfig, Type,
-};
+use milena_common::config::{BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, Scope, TopicConfig, Type};
 use milena_common::limits::MAX_CONFIG_VALUE_BYTES;
 use milena_common::{ConfigError, Outcome};
 use milena_protocol::ErrorCode;
@@ -49,35 +47,20 @@ pub(crate) fn alter_configs(
         changes: resource
             .configs
             .iter()
-            .map(|c| {
-                (
-                    c.name.as_str(),
-                    non_null(&c.name, c.value.as_deref()).map(Change::Set),
-                )
-            })
+            .map(|c| (c.name.as_str(), non_null(&c.name, c.value.as_deref()).map(Change::Set)))
             .collect(),
     });
     let (records, results) = alter_all(cx, asked.collect(), request.validate_only);
-    let responses = request
-        .resources
-        .iter()
-        .zip(results)
-        .map(|(resource, result)| {
-            let (error_code, error_message) = split(result);
-            msg::alter_configs_response::AlterConfigsResourceResponse {
-                error_code,
-                error_message,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        });
-    Ok(Outcome::new(
-        records,
-        msg::AlterConfigsResponse {
-            responses: responses.collect(),
-            ..Default::default()
-        },
-    ))
+    let responses = request.resources.iter().zip(results).map(|(resource, result)| {
+        let (error_code, error_message) = split(result);
+        msg::alter_configs_response::AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+        }
+    });
+    Ok(Outcome::new(records, msg::AlterConfigsResponse { responses: responses.collect(), ..Default::default() }))
 }
 
 pub(crate) fn incremental_alter_configs(
@@ -98,35 +81,25 @@ pub(crate) fn incremental_alter_configs(
                     1 => Ok(Change::Delete),
                     2 => value().map(Change::Append),
                     3 => value().map(Change::Subtract),
-                    other => Err(ApiError::new(
-                        ErrorCode::InvalidRequest,
-                        format!("Unknown operation type {other}."),
-                    )),
+                    other => Err(ApiError::new(ErrorCode::InvalidRequest, format!("Unknown operation type {other}."))),
                 };
                 (c.name.as_str(), change)
             })
             .collect(),
     });
     let (records, results) = alter_all(cx, asked.collect(), request.validate_only);
-    let responses = request
-        .resources
-        .iter()
-        .zip(results)
-        .map(|(resource, result)| {
-            let (error_code, error_message) = split(result);
-            msg::incremental_alter_configs_response::AlterConfigsResourceResponse {
-                error_code,
-                error_message,
-                resource_type: resource.resource_type,
-                resource_name: resource.resource_name.clone(),
-            }
-        });
+    let responses = request.resources.iter().zip(results).map(|(resource, result)| {
+        let (error_code, error_message) = split(result);
+        msg::incremental_alter_configs_response::AlterConfigsResourceResponse {
+            error_code,
+            error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name.clone(),
+        }
+    });
     Ok(Outcome::new(
         records,
-        msg::IncrementalAlterConfigsResponse {
-            responses: responses.collect(),
-            ..Default::default()
-        },
+        msg::IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() },
     ))
 }
 
@@ -138,12 +111,7 @@ fn split(result: Result<(), ApiError>) -> (i16, Option<String>) {
 }
 
 fn non_null<'a>(name: &str, value: Option<&'a str>) -> Result<&'a str, ApiError> {
-    value.ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::InvalidRequest,
-            format!("Null value not supported for : {name}"),
-        )
-    })
+    value.ok_or_else(|| ApiError::new(ErrorCode::InvalidRequest, format!("Null value not supported for : {name}")))
 }
 
 fn alter_all(
@@ -152,19 +120,12 @@ fn alter_all(
     validate_only: bool,
 ) -> (Vec<MetadataRecord>, Vec<Result<(), ApiError>>) {
     let mut records = Vec::new();
-    let times = |one: &Asked<'_>| {
-        asked
-            .iter()
-            .filter(|a| (a.resource_type, a.name) == (one.resource_type, one.name))
-            .count()
-    };
+    let times =
+        |one: &Asked<'_>| asked.iter().filter(|a| (a.resource_type, a.name) == (one.resource_type, one.name)).count();
     let mut results = Vec::with_capacity(asked.len());
     for one in &asked {
         if times(one) > 1 {
-            results.push(Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "Each resource must appear at most once.",
-            )));
+            results.push(Err(ApiError::new(ErrorCode::InvalidRequest, "Each resource must appear at most once.")));
             continue;
         }
         results.push(alter_one(cx, one).map(|new| records.extend(new)));
@@ -179,17 +140,10 @@ fn alter_one(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<Vec<MetadataRecord>, ApiE
     let resource = check_resource(cx, asked)?;
     let mut names = BTreeSet::new();
     if asked.changes.iter().any(|(name, _)| !names.insert(*name)) {
-        return Err(ApiError::new(
-            ErrorCode::InvalidRequest,
-            "Error due to duplicate config keys",
-        ));
+        return Err(ApiError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
     }
     let present = cx.image.configs.get(&resource);
-    let mut wanted: Settings = if asked.replace {
-        Settings::new()
-    } else {
-        present.clone()
-    };
+    let mut wanted: Settings = if asked.replace { Settings::new() } else { present.clone() };
     for (name, change) in &asked.changes {
         match change.as_ref().map_err(ApiError::clone)? {
             Change::Set(value) => {
@@ -224,11 +178,7 @@ fn alter_one(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<Vec<MetadataRecord>, ApiE
 }
 
 fn parts(list: &str) -> Vec<String> {
-    if list.is_empty() {
-        Vec::new()
-    } else {
-        list.split(',').map(|part| part.trim().to_owned()).collect()
-    }
+    if list.is_empty() { Vec::new() } else { list.split(',').map(|part| part.trim().to_owned()).collect() }
 }
 
 /// The resource, if it can be altered at all.
@@ -236,8 +186,7 @@ fn check_resource(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<ConfigResource, ApiE
     let request = |message: String| ApiError::new(ErrorCode::InvalidRequest, message);
     let kind = ResourceType::from_i8(asked.resource_type)
         .ok_or_else(|| request(format!("Unexpected resource type {}.", asked.resource_type)))?;
-    let default_refused =
-        |what: &str| request(format!("Default {what} resources are not allowed."));
+    let default_refused = |what: &str| request(format!("Default {what} resources are not allowed."));
     match kind {
         ResourceType::Topic if asked.name.is_empty() => return Err(default_refused("topic")),
         ResourceType::Topic => {
@@ -249,19 +198,12 @@ fn check_resource(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<ConfigResource, ApiE
         }
         ResourceType::Broker if asked.name.is_empty() => {}
         ResourceType::Broker => {
-            let id: i32 = asked.name.parse().map_err(|_| {
-                request(format!(
-                    "Node id must be an integer, but it is: {}",
-                    asked.name
-                ))
-            })?;
-            if cx.image.cluster.broker(id).is_none()
-                && !cx.image.cluster.controllers.contains_key(&id)
-            {
-                return Err(ApiError::new(
-                    ErrorCode::BrokerIdNotRegistered,
-                    format!("No node with id {id} found."),
-                ));
+            let id: i32 = asked
+                .name
+                .parse()
+                .map_err(|_| request(format!("Node id must be an integer, but it is: {}", asked.name)))?;
+            if cx.image.cluster.broker(id).is_none() && !cx.image.cluster.controllers.contains_key(&id) {
+                return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("No node with id {id} found.")));
             }
         }
         ResourceType::ClientMetrics if asked.name.is_empty() => {
@@ -270,9 +212,7 @@ fn check_resource(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<ConfigResource, ApiE
         ResourceType::Group if asked.name.is_empty() => return Err(default_refused("group")),
         ResourceType::ClientMetrics | ResourceType::Group => {}
         ResourceType::BrokerLogger => {
-            return Err(request(
-                "Unexpected resource type BROKER_LOGGER.".to_owned(),
-            ));
+            return Err(request("Unexpected resource type BROKER_LOGGER.".to_owned()));
         }
     }
     Ok(ConfigResource::new(kind, asked.name))
@@ -296,12 +236,10 @@ fn list_of(
     operation: &str,
     wanted: &Settings,
 ) -> Result<Vec<String>, ApiError> {
-    let key = key_of(resource.kind, name)
-        .filter(|key| key.ty == Type::List)
-        .ok_or_else(|| {
-            let message = format!("Can't {operation} to key {name} because its type is not LIST.");
-            ApiError::new(ErrorCode::InvalidConfig, message)
-        })?;
+    let key = key_of(resource.kind, name).filter(|key| key.ty == Type::List).ok_or_else(|| {
+        let message = format!("Can't {operation} to key {name} because its type is not LIST.");
+        ApiError::new(ErrorCode::InvalidConfig, message)
+    })?;
     if let Some(value) = wanted.get(name) {
         return Ok(parts(value));
     }
@@ -310,42 +248,25 @@ fn list_of(
         ResourceType::Broker => cx.config.broker.originals.get(name).cloned(),
         _ => None,
     };
-    Ok(parts(
-        inherited.as_deref().or(key.default).unwrap_or_default(),
-    ))
+    Ok(parts(inherited.as_deref().or(key.default).unwrap_or_default()))
 }
 
 /// What a topic without an own setting has.
 fn topic_default(cx: &Cx<'_>, name: &str) -> Option<String> {
     let none = Settings::new();
-    let layers = BrokerLayers {
-        file: &cx.config.broker.originals,
-        default: cluster_defaults(cx.image),
-        own: &none,
-    };
+    let layers = BrokerLayers { file: &cx.config.broker.originals, default: cluster_defaults(cx.image), own: &none };
     let names = [name.to_owned()];
     let entries = describe::topic(&cluster_broker(cx), layers, &none, Some(&names));
-    entries
-        .into_iter()
-        .find(|entry| entry.name == name)
-        .and_then(|entry| entry.value)
+    entries.into_iter().find(|entry| entry.name == name).and_then(|entry| entry.value)
 }
 
 /// The static configuration with the cluster's dynamic defaults on top.
 fn cluster_broker(cx: &Cx<'_>) -> BrokerConfig {
-    let with = cx
-        .config
-        .broker
-        .with_dynamic(cluster_defaults(cx.image), &Settings::new());
+    let with = cx.config.broker.with_dynamic(cluster_defaults(cx.image), &Settings::new());
     with.unwrap_or_else(|_| BrokerConfig::clone(&cx.config.broker))
 }
 
-fn check(
-    cx: &Cx<'_>,
-    resource: &ConfigResource,
-    present: &Settings,
-    wanted: &Settings,
-) -> Result<(), ApiError> {
+fn check(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Settings) -> Result<(), ApiError> {
     match resource.kind {
         ResourceType::Topic => check_topic(cx, wanted),
         ResourceType::Broker => check_broker(cx, resource, present, wanted),
@@ -354,26 +275,16 @@ fn check(
             Ok(GroupConfig::parse(wanted.clone()).map(|_| ())?)
         }
         ResourceType::ClientMetrics => {
-            check_known("client metrics", wanted, |name| {
-                ClientMetricsConfig::key(name).is_some()
-            })?;
+            check_known("client metrics", wanted, |name| ClientMetricsConfig::key(name).is_some())?;
             Ok(ClientMetricsConfig::parse(wanted.clone()).map(|_| ())?)
         }
         ResourceType::BrokerLogger => Ok(()),
     }
 }
 
-fn check_known(
-    what: &'static str,
-    wanted: &Settings,
-    known: impl Fn(&str) -> bool,
-) -> Result<(), ApiError> {
+fn check_known(what: &'static str, wanted: &Settings, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
     match wanted.keys().find(|name| !known(name)) {
-        Some(name) => Err(ConfigError::UnknownKey {
-            resource: what,
-            key: name.clone(),
-        }
-        .into()),
+        Some(name) => Err(ConfigError::UnknownKey { resource: what, key: name.clone() }.into()),
         None => Ok(()),
     }
 }
@@ -385,43 +296,25 @@ pub(crate) fn check_topic(cx: &Cx<'_>, wanted: &Settings) -> Result<(), ApiError
 
 pub(crate) fn check_length(name: &str, value: &str) -> Result<(), ApiError> {
     if value.len() > MAX_CONFIG_VALUE_BYTES {
-        let message = format!(
-            "The configuration value for {name} is longer than {MAX_CONFIG_VALUE_BYTES} bytes."
-        );
+        let message = format!("The configuration value for {name} is longer than {MAX_CONFIG_VALUE_BYTES} bytes.");
         return Err(ApiError::new(ErrorCode::InvalidConfig, message));
     }
     Ok(())
 }
 
 /// A broker's dynamic settings: only keys that may change at run time, and a whole that still makes sense.
-fn check_broker(
-    cx: &Cx<'_>,
-    resource: &ConfigResource,
-    present: &Settings,
-    wanted: &Settings,
-) -> Result<(), ApiError> {
+fn check_broker(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Settings) -> Result<(), ApiError> {
     let request = |message: String| Err(ApiError::new(ErrorCode::InvalidRequest, message));
-    let changed = || {
-        wanted
-            .iter()
-            .filter(|(name, value)| present.get(*name) != Some(*value))
-            .map(|(name, _)| name.as_str())
-    };
+    let changed =
+        || wanted.iter().filter(|(name, value)| present.get(*name) != Some(*value)).map(|(name, _)| name.as_str());
     let scope = |name: &str| BrokerConfig::key(strip_listener(name)).map(|key| key.scope);
     let listed = |names: Vec<&str>| names.join(", ");
-    let fixed: Vec<&str> = changed()
-        .filter(|name| scope(name) == Some(Scope::ReadOnly))
-        .collect();
+    let fixed: Vec<&str> = changed().filter(|name| scope(name) == Some(Scope::ReadOnly)).collect();
     if !fixed.is_empty() {
-        return request(format!(
-            "Cannot update these configs dynamically: Set({})",
-            listed(fixed)
-        ));
+        return request(format!("Cannot update these configs dynamically: Set({})", listed(fixed)));
     }
     let cluster_wide = resource.name.is_empty();
-    let single: Vec<&str> = changed()
-        .filter(|name| cluster_wide && scope(name) == Some(Scope::PerBroker))
-        .collect();
+    let single: Vec<&str> = changed().filter(|name| cluster_wide && scope(name) == Some(Scope::PerBroker)).collect();
     if !single.is_empty() {
         return request(format!(
             "Cannot update these configs at default cluster level, broker configs must be defined at specific broker level: Set({})",
@@ -431,22 +324,14 @@ fn check_broker(
     if cx.image.features.elr_enabled() && present.get(MIN_ISR) != wanted.get(MIN_ISR) {
         let invalid = |message: &str| Err(ApiError::new(ErrorCode::InvalidConfig, message));
         if !cluster_wide {
-            return invalid(
-                "Broker-level min.insync.replicas cannot be altered while ELR is enabled.",
-            );
+            return invalid("Broker-level min.insync.replicas cannot be altered while ELR is enabled.");
         }
         if !wanted.contains_key(MIN_ISR) {
-            return invalid(
-                "Cluster-level min.insync.replicas cannot be removed while ELR is enabled.",
-            );
+            return invalid("Cluster-level min.insync.replicas cannot be removed while ELR is enabled.");
         }
     }
     let none = Settings::new();
-    let (default, own) = if cluster_wide {
-        (wanted, &none)
-    } else {
-        (cluster_defaults(cx.image), wanted)
-    };
+    let (default, own) = if cluster_wide { (wanted, &none) } else { (cluster_defaults(cx.image), wanted) };
     match cx.config.broker.with_dynamic(default, own) {
         Ok(_) => Ok(()),
         Err(error) => request(error.to_string()),
@@ -455,9 +340,7 @@ fn check_broker(
 
 /// `listener.name.<listener>.<key>` is checked as `<key>`.
 fn strip_listener(name: &str) -> &str {
-    let rest = name
-        .strip_prefix("listener.name.")
-        .and_then(|rest| rest.split_once('.'));
+    let rest = name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
     rest.map_or(name, |(_, key)| key)
 }
 
@@ -482,8 +365,7 @@ fn records_for(
         .filter(|name| {
             // A broker reads files again (key stores) when a setting is written once more, even with the same value.
             let named = asked.changes.iter().any(|(asked, _)| asked == name);
-            present.get(*name) != wanted.get(*name)
-                || (resource.kind == ResourceType::Broker && named)
+            present.get(*name) != wanted.get(*name) || (resource.kind == ResourceType::Broker && named)
         })
         .map(|name| record(name, wanted.get(name).map(String::as_str)))
         .collect();
@@ -492,14 +374,9 @@ fn records_for(
         ResourceType::Broker => resource.name.is_empty(),
         _ => false,
     };
-    if min_isr_matters
-        && cx.image.features.elr_enabled()
-        && present.get(MIN_ISR) != wanted.get(MIN_ISR)
-    {
+    if min_isr_matters && cx.image.features.elr_enabled() && present.get(MIN_ISR) != wanted.get(MIN_ISR) {
         // What was eligible under the old minimum need not be under the new one.
-        records.push(MetadataRecord::ClearElr(ClearElrRecord {
-            topic_name: resource.name.clone(),
-        }));
+        records.push(MetadataRecord::ClearElr(ClearElrRecord { topic_name: resource.name.clone() }));
     }
     records
 }
@@ -507,8 +384,7 @@ fn records_for(
 /// A topic's setting, or what it inherits from the cluster.
 fn effective<'a>(cx: &Cx<'a>, topic: &str, key: &str) -> Option<&'a str> {
     let own = cx.image.configs.topic(topic).get(key);
-    own.or_else(|| cluster_defaults(cx.image).get(key))
-        .map(String::as_str)
+    own.or_else(|| cluster_defaults(cx.image).get(key)).map(String::as_str)
 }
 
 /// `min.insync.replicas` of a topic.
@@ -519,8 +395,8 @@ pub(crate) fn min_isr(cx: &Cx<'_>, topic: &str) -> i32 {
 
 /// `unclean.leader.election.enable` of a topic.
 pub(crate) fn unclean_election(cx: &Cx<'_>, topic: &str) -> bool {
-    let set = effective(cx, topic, "unclean.leader.election.enable")
-        .map(|text| text.trim().eq_ignore_ascii_case("true"));
+    let set =
+        effective(cx, topic, "unclean.leader.election.enable").map(|text| text.trim().eq_ignore_ascii_case("true"));
     set.unwrap_or(cx.config.broker.unclean_leader_election_enable)
 }
 

@@ -14,26 +14,18 @@ pub struct ApiError {
 
 impl ApiError {
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        ApiError {
-            code,
-            message: Some(message.into()),
-        }
+        ApiError { code, message: Some(message.into()) }
     }
 
     /// The message, or the code's own sentence.
     pub fn text(&self) -> &str {
-        self.message
-            .as_deref()
-            .unwrap_or_else(|| self.code.message())
+        self.message.as_deref().unwrap_or_else(|| self.code.message())
     }
 }
 
 impl From<ErrorCode> for ApiError {
     fn from(code: ErrorCode) -> Self {
-        ApiError {
-            code,
-            message: None,
-        }
+        ApiError { code, message: None }
     }
 }
 

@@ -94,19 +94,8 @@ pub struct Controller {
 
 impl Controller {
     pub fn new(config: ControllerConfig, log: Arc<dyn MetadataLog>, clock: Arc<dyn Clock>) -> Self {
-        let (committed, _) = watch::channel(Committed {
-            leading: -1,
-            offset: -1,
-        });
-        Controller {
-            shared: Arc::new(Shared {
-                config,
-                log,
-                clock,
-                active: Mutex::new(None),
-                committed,
-            }),
-        }
+        let (committed, _) = watch::channel(Committed { leading: -1, offset: -1 });
+        Controller { shared: Arc::new(Shared { config, log, clock, active: Mutex::new(None), committed }) }
     }
 
     // ---- Told by the driver of the metadata log ----
@@ -123,15 +112,11 @@ impl Controller {
         {
             let mut active = self.lock();
             *active = Some(Active { epoch, image, soft });
-            self.shared
-                .committed
-                .send_modify(|committed| committed.leading = epoch);
+            self.shared.committed.send_modify(|committed| committed.leading = epoch);
         }
         if empty {
             let config = &self.shared.config;
-            let records = config
-                .bootstrap
-                .first_records(config.broker.min_insync_replicas);
+            let records = config.bootstrap.first_records(config.broker.min_insync_replicas);
             self.decide(|_, _| Ok(Outcome::new(records, ())))?;
         }
         Ok(())
@@ -140,9 +125,7 @@ impl Controller {
     /// This node leads no more; waiting answers become NOT_CONTROLLER.
     pub fn on_resign(&self) {
         *self.lock() = None;
-        self.shared
-            .committed
-            .send_modify(|committed| committed.leading = -1);
+        self.shared.committed.send_modify(|committed| committed.leading = -1);
     }
 
     /// Everything up to `offset` is committed (and, where the caller wishes answers to wait for it, published).
@@ -185,8 +168,7 @@ impl Controller {
         &self,
         request: msg::CreateTopicsRequest,
     ) -> Result<msg::CreateTopicsResponse, ApiError> {
-        self.write(|cx, _| topics::create_topics(cx, &request))
-            .await
+        self.write(|cx, _| topics::create_topics(cx, &request)).await
     }
 
     /// By name or by id.
@@ -194,16 +176,14 @@ impl Controller {
         &self,
         request: msg::DeleteTopicsRequest,
     ) -> Result<msg::DeleteTopicsResponse, ApiError> {
-        self.write(|cx, _| topics::delete_topics(cx, &request))
-            .await
+        self.write(|cx, _| topics::delete_topics(cx, &request)).await
     }
 
     pub async fn create_partitions(
         &self,
         request: msg::CreatePartitionsRequest,
     ) -> Result<msg::CreatePartitionsResponse, ApiError> {
-        self.write(|cx, _| partitions::create_partitions(cx, &request))
-            .await
+        self.write(|cx, _| partitions::create_partitions(cx, &request)).await
     }
 
     // ---- Configurations (broker loggers are the broker's own business) ----
@@ -212,16 +192,14 @@ impl Controller {
         &self,
         request: msg::AlterConfigsRequest,
     ) -> Result<msg::AlterConfigsResponse, ApiError> {
-        self.write(|cx, _| config::alter_configs(cx, &request))
-            .await
+        self.write(|cx, _| config::alter_configs(cx, &request)).await
     }
 
     pub async fn incremental_alter_configs(
         &self,
         request: msg::IncrementalAlterConfigsRequest,
     ) -> Result<msg::IncrementalAlterConfigsResponse, ApiError> {
-        self.write(|cx, _| config::incremental_alter_configs(cx, &request))
-            .await
+        self.write(|cx, _| config::incremental_alter_configs(cx, &request)).await
     }
 
     // ---- Brokers ----
@@ -232,16 +210,12 @@ impl Controller {
         request: msg::BrokerRegistrationRequest,
     ) -> Result<msg::BrokerRegistrationResponse, ApiError> {
         let timeout_ms = self.session_timeout_ms();
-        let response = self
-            .write(|cx, soft| cluster::register_broker(cx, soft, &request, timeout_ms))
-            .await;
-        Ok(
-            response.unwrap_or_else(|error| msg::BrokerRegistrationResponse {
-                error_code: error.code.code(),
-                broker_epoch: -1,
-                ..Default::default()
-            }),
-        )
+        let response = self.write(|cx, soft| cluster::register_broker(cx, soft, &request, timeout_ms)).await;
+        Ok(response.unwrap_or_else(|error| msg::BrokerRegistrationResponse {
+            error_code: error.code.code(),
+            broker_epoch: -1,
+            ..Default::default()
+        }))
     }
 
     pub async fn heartbeat(
@@ -249,31 +223,23 @@ impl Controller {
         request: msg::BrokerHeartbeatRequest,
     ) -> Result<msg::BrokerHeartbeatResponse, ApiError> {
         let timeout_ms = self.session_timeout_ms();
-        let response = self
-            .write(|cx, soft| cluster::heartbeat(cx, soft, &request, timeout_ms))
-            .await;
-        Ok(
-            response.unwrap_or_else(|error| msg::BrokerHeartbeatResponse {
-                error_code: error.code.code(),
-                ..Default::default()
-            }),
-        )
+        let response = self.write(|cx, soft| cluster::heartbeat(cx, soft, &request, timeout_ms)).await;
+        Ok(response.unwrap_or_else(|error| msg::BrokerHeartbeatResponse {
+            error_code: error.code.code(),
+            ..Default::default()
+        }))
     }
 
     pub async fn unregister_broker(
         &self,
         request: msg::UnregisterBrokerRequest,
     ) -> Result<msg::UnregisterBrokerResponse, ApiError> {
-        let response = self
-            .write(|cx, soft| cluster::unregister_broker(cx, soft, request.broker_id))
-            .await;
-        Ok(
-            response.unwrap_or_else(|error| msg::UnregisterBrokerResponse {
-                error_code: error.code.code(),
-                error_message: error.message,
-                ..Default::default()
-            }),
-        )
+        let response = self.write(|cx, soft| cluster::unregister_broker(cx, soft, request.broker_id)).await;
+        Ok(response.unwrap_or_else(|error| msg::UnregisterBrokerResponse {
+            error_code: error.code.code(),
+            error_message: error.message,
+            ..Default::default()
+        }))
     }
 
     /// A block of producer ids for one broker.
@@ -281,15 +247,11 @@ impl Controller {
         &self,
         request: msg::AllocateProducerIdsRequest,
     ) -> Result<msg::AllocateProducerIdsResponse, ApiError> {
-        let response = self
-            .write(|cx, _| producer_ids::allocate(cx, &request))
-            .await;
-        Ok(
-            response.unwrap_or_else(|error| msg::AllocateProducerIdsResponse {
-                error_code: error.code.code(),
-                ..Default::default()
-            }),
-        )
+        let response = self.write(|cx, _| producer_ids::allocate(cx, &request)).await;
+        Ok(response.unwrap_or_else(|error| msg::AllocateProducerIdsResponse {
+            error_code: error.code.code(),
+            ..Default::default()
+        }))
     }
 
     /// Changes of the ISR, from a partition's leader.
@@ -297,25 +259,18 @@ impl Controller {
         &self,
         request: msg::AlterPartitionRequest,
     ) -> Result<msg::AlterPartitionResponse, ApiError> {
-        let response = self
-            .write(|cx, _| replication::alter_partition(cx, &request))
-            .await;
-        Ok(
-            response.unwrap_or_else(|error| msg::AlterPartitionResponse {
-                error_code: error.code.code(),
-                ..Default::default()
-            }),
-        )
+        let response = self.write(|cx, _| replication::alter_partition(cx, &request)).await;
+        Ok(response.unwrap_or_else(|error| msg::AlterPartitionResponse {
+            error_code: error.code.code(),
+            ..Default::default()
+        }))
     }
 
     // ---- The machinery ----
 
     fn lock(&self) -> MutexGuard<'_, Option<Active>> {
         // A panic in an operation leaves the image as it was: replay is the only writer and comes after the append.
-        self.shared
-            .active
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn session_timeout_ms(&self) -> u64 {
@@ -328,18 +283,13 @@ impl Controller {
     }
 
     /// Runs an operation and waits until what it wrote is committed.
-    async fn write<R>(
-        &self,
-        operation: impl FnOnce(&mut Cx<'_>, &mut Soft) -> Decision<R>,
-    ) -> Result<R, ApiError> {
+    async fn write<R>(&self, operation: impl FnOnce(&mut Cx<'_>, &mut Soft) -> Decision<R>) -> Result<R, ApiError> {
         let mut committed = self.shared.committed.subscribe();
         let (response, epoch, last_offset) = self.decide(operation)?;
         let Some(offset) = last_offset else {
             return Ok(response);
         };
-        let waited = committed
-            .wait_for(|now| now.offset >= offset || now.leading != epoch)
-            .await;
+        let waited = committed.wait_for(|now| now.offset >= offset || now.leading != epoch).await;
         match waited {
             Ok(now) if now.offset >= offset => Ok(response),
             _ => Err(not_controller()),
@@ -370,16 +320,9 @@ impl Controller {
             .map(|record| versions::encode_record(record, level))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| {
-                ApiError::new(
-                    ErrorCode::InvalidRequest,
-                    format!("The change cannot be stored: {error}"),
-                )
+                ApiError::new(ErrorCode::InvalidRequest, format!("The change cannot be stored: {error}"))
             })?;
-        let last_offset = self
-            .shared
-            .log
-            .append(active.epoch, framed)
-            .map_err(append_error)?;
+        let last_offset = self.shared.log.append(active.epoch, framed).map_err(append_error)?;
         let first_offset = last_offset + 1 - records.len() as i64;
         for (offset, record) in (first_offset..).zip(&records) {
             active.image.replay(offset, record);
@@ -391,19 +334,14 @@ impl Controller {
 /// The level that records are written for: the first records of all bring their own.
 fn level_after(level: i16, records: &[MetadataRecord]) -> i16 {
     let bootstrap = records.iter().find_map(|record| match record {
-        MetadataRecord::FeatureLevel(r) if r.name == crate::image::METADATA_VERSION => {
-            Some(r.feature_level)
-        }
+        MetadataRecord::FeatureLevel(r) if r.name == crate::image::METADATA_VERSION => Some(r.feature_level),
         _ => None,
     });
     bootstrap.unwrap_or(level)
 }
 
 fn not_controller() -> ApiError {
-    ApiError::new(
-        ErrorCode::NotController,
-        "This is not the active controller.",
-    )
+    ApiError::new(ErrorCode::NotController, "This is not the active controller.")
 }
 
 fn append_error(error: AppendError) -> ApiError {
@@ -419,8 +357,6 @@ fn append_error(error: AppendError) -> ApiError {
 
 impl std::fmt::Debug for Controller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Controller")
-            .field("epoch", &self.epoch())
-            .finish_non_exhaustive()
+        f.debug_struct("Controller").field("epoch", &self.epoch()).finish_non_exhaustive()
     }
 }

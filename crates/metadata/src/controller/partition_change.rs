@@ -52,11 +52,8 @@ impl PartitionChange<'_> {
     /// The record, or `None` when nothing differs.
     pub(crate) fn build(mut self) -> Option<PartitionChangeRecord> {
         let old = self.old;
-        let mut record = PartitionChangeRecord {
-            topic_id: self.topic_id,
-            partition_id: self.partition,
-            ..Default::default()
-        };
+        let mut record =
+            PartitionChangeRecord { topic_id: self.topic_id, partition_id: self.partition, ..Default::default() };
         self.complete_reassignment();
         let (mut elr, last_known_elr) = self.target_elr();
         let elected = self.elect(&elr);
@@ -86,10 +83,7 @@ impl PartitionChange<'_> {
             record.last_known_elr = self.last_known_leader(&record, last_known_elr);
         }
         self.set_assignment(&mut record);
-        if let Some(state) = self
-            .target_recovery
-            .filter(|&state| state != old.leader_recovery_state)
-        {
+        if let Some(state) = self.target_recovery.filter(|&state| state != old.leader_recovery_state) {
             record.leader_recovery_state = state as i8;
         }
         (!is_no_op(&record)).then_some(record)
@@ -100,22 +94,14 @@ impl PartitionChange<'_> {
         if self.target_removing.is_empty() && self.target_adding.is_empty() {
             return;
         }
-        let without = |list: &[i32], gone: &[i32]| -> Vec<i32> {
-            list.iter()
-                .copied()
-                .filter(|id| !gone.contains(id))
-                .collect()
-        };
+        let without =
+            |list: &[i32], gone: &[i32]| -> Vec<i32> { list.iter().copied().filter(|id| !gone.contains(id)).collect() };
         let replicas = without(&self.target_replicas, &self.target_removing);
         let isr = without(&self.target_isr, &self.target_removing);
         let added_in_sync = self.target_adding.iter().all(|id| isr.contains(id));
         // Fewer replicas than before: all of them must be in sync, or records could be lost.
         let shrinks = self.target_removing.len() > self.target_adding.len();
-        let enough = if shrinks {
-            replicas.iter().all(|id| isr.contains(id))
-        } else {
-            true
-        };
+        let enough = if shrinks { replicas.iter().all(|id| isr.contains(id)) } else { true };
         if isr.is_empty() || !added_in_sync || !enough {
             return;
         }
@@ -127,9 +113,7 @@ impl PartitionChange<'_> {
 
     /// The eligible leader replicas after the change, and the last known ones.
     fn target_elr(&self) -> (Vec<i32>, Vec<i32>) {
-        let enough = usize::try_from(self.min_isr)
-            .unwrap_or(0)
-            .min(self.target_replicas.len());
+        let enough = usize::try_from(self.min_isr).unwrap_or(0).min(self.target_replicas.len());
         if !self.elr_enabled || self.target_isr.len() >= enough {
             return (Vec::new(), Vec::new());
         }
@@ -144,11 +128,7 @@ impl PartitionChange<'_> {
     }
 
     /// While a partition without leader waits for the last one, remember which that was; forget it when there is a leader.
-    fn last_known_leader(
-        &self,
-        record: &PartitionChangeRecord,
-        known: Vec<i32>,
-    ) -> Option<Vec<i32>> {
+    fn last_known_leader(&self, record: &PartitionChangeRecord, known: Vec<i32>) -> Option<Vec<i32>> {
         let old = self.old;
         let leaderless_now = record.isr.as_ref().is_some_and(Vec::is_empty);
         let leads = record.leader >= 0 || (old.leader != NO_LEADER && record.leader != NO_LEADER);
@@ -158,31 +138,19 @@ impl PartitionChange<'_> {
             Some(Vec::new())
         } else {
             // Unchanged, but for a list that a full ISR made pointless.
-            (known != old.last_known_elr && record.isr.is_some() && !leaderless_now)
-                .then_some(known)
+            (known != old.last_known_elr && record.isr.is_some() && !leaderless_now).then_some(known)
         }
     }
 
     fn may_lead(&self, id: i32, elr: &[i32]) -> bool {
-        let in_sync =
-            self.target_isr.contains(&id) || (self.target_isr.is_empty() && elr.contains(&id));
+        let in_sync = self.target_isr.contains(&id) || (self.target_isr.is_empty() && elr.contains(&id));
         in_sync && (self.acceptable)(id)
     }
 
     fn elect(&self, elr: &[i32]) -> Elected {
-        let clean = |leader| Elected {
-            leader,
-            unclean: false,
-        };
-        let first = self
-            .target_replicas
-            .iter()
-            .copied()
-            .find(|&id| self.may_lead(id, elr));
-        if self.election == Election::Preferred
-            && first.is_some()
-            && first == self.target_replicas.first().copied()
-        {
+        let clean = |leader| Elected { leader, unclean: false };
+        let first = self.target_replicas.iter().copied().find(|&id| self.may_lead(id, elr));
+        if self.election == Election::Preferred && first.is_some() && first == self.target_replicas.first().copied() {
             return clean(first.unwrap_or(NO_LEADER));
         }
         if self.may_lead(self.old.leader, elr) {
@@ -192,27 +160,15 @@ impl PartitionChange<'_> {
             return clean(leader);
         }
         let last_known = match self.old.last_known_elr.as_slice() {
-            [only] if self.elr_enabled && self.target_isr.is_empty() && elr.is_empty() => {
-                Some(*only)
-            }
+            [only] if self.elr_enabled && self.target_isr.is_empty() && elr.is_empty() => Some(*only),
             _ => None,
         };
         if let Some(leader) = last_known.filter(|&id| (self.acceptable)(id)) {
-            return Elected {
-                leader,
-                unclean: true,
-            };
+            return Elected { leader, unclean: true };
         }
-        let alive = self
-            .target_replicas
-            .iter()
-            .copied()
-            .find(|&id| (self.acceptable)(id));
+        let alive = self.target_replicas.iter().copied().find(|&id| (self.acceptable)(id));
         match alive {
-            Some(leader) if self.election == Election::Unclean => Elected {
-                leader,
-                unclean: true,
-            },
+            Some(leader) if self.election == Election::Unclean => Elected { leader, unclean: true },
             _ => clean(NO_LEADER),
         }
     }
@@ -223,10 +179,7 @@ impl PartitionChange<'_> {
             return;
         }
         let old = self.old;
-        let replicas_removed = old
-            .replicas
-            .iter()
-            .any(|id| !self.target_replicas.contains(id));
+        let replicas_removed = old.replicas.iter().any(|id| !self.target_replicas.contains(id));
         let isr_shrank = old.isr.iter().any(|id| !isr.contains(id));
         let shrink_counts = self.metadata_version < gates::NO_EPOCH_BUMP_ON_ISR_SHRINK;
         if replicas_removed || (isr_shrank && shrink_counts) {
@@ -238,11 +191,7 @@ impl PartitionChange<'_> {
         let old = self.old;
         if !self.target_replicas.is_empty() && self.target_replicas != old.replicas {
             let directory = |&id: &i32| {
-                if old.replicas.contains(&id) {
-                    old.directory_of(id)
-                } else {
-                    (self.directory_of_new)(id)
-                }
+                if old.replicas.contains(&id) { old.directory_of(id) } else { (self.directory_of_new)(id) }
             };
             record.directories = Some(self.target_replicas.iter().map(directory).collect());
             record.replicas = Some(self.target_replicas.clone());
@@ -257,10 +206,7 @@ impl PartitionChange<'_> {
 }
 
 fn is_no_op(record: &PartitionChangeRecord) -> bool {
-    let nothing = PartitionChangeRecord {
-        topic_id: record.topic_id,
-        partition_id: record.partition_id,
-        ..Default::default()
-    };
+    let nothing =
+        PartitionChangeRecord { topic_id: record.topic_id, partition_id: record.partition_id, ..Default::default() };
     *record == nothing
 }

@@ -19,12 +19,8 @@ pub(crate) fn create_partitions(
     request: &CreatePartitionsRequest,
 ) -> Decision<CreatePartitionsResponse> {
     let mut seen = BTreeSet::new();
-    let duplicates: BTreeSet<&str> = request
-        .topics
-        .iter()
-        .filter(|t| !seen.insert(t.name.as_str()))
-        .map(|t| t.name.as_str())
-        .collect();
+    let duplicates: BTreeSet<&str> =
+        request.topics.iter().filter(|t| !seen.insert(t.name.as_str())).map(|t| t.name.as_str()).collect();
     let mut reported = BTreeSet::new();
     let mut records = Vec::new();
     let mut results = Vec::new();
@@ -33,10 +29,7 @@ pub(crate) fn create_partitions(
             if !reported.insert(topic.name.as_str()) {
                 continue;
             }
-            Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "Duplicate topic name.",
-            ))
+            Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else {
             add_to_topic(cx, topic)
         };
@@ -47,33 +40,16 @@ pub(crate) fn create_partitions(
             }
             Err(error) => (error.code.code(), Some(error.text().to_owned())),
         };
-        results.push(CreatePartitionsTopicResult {
-            name: topic.name.clone(),
-            error_code,
-            error_message,
-        });
+        results.push(CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message });
     }
     if request.validate_only {
         records.clear();
     }
-    Ok(Outcome::new(
-        records,
-        CreatePartitionsResponse {
-            results,
-            ..Default::default()
-        },
-    ))
+    Ok(Outcome::new(records, CreatePartitionsResponse { results, ..Default::default() }))
 }
 
-fn add_to_topic(
-    cx: &mut Cx<'_>,
-    request: &CreatePartitionsTopic,
-) -> Result<Vec<MetadataRecord>, ApiError> {
-    let topic = cx
-        .image
-        .topics
-        .by_name(&request.name)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+fn add_to_topic(cx: &mut Cx<'_>, request: &CreatePartitionsTopic) -> Result<Vec<MetadataRecord>, ApiError> {
+    let topic = cx.image.topics.by_name(&request.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let present = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     let invalid = |message: String| Err(ApiError::new(ErrorCode::InvalidPartitions, message));
     if request.count == present {
@@ -87,16 +63,9 @@ fn add_to_topic(
     }
     let additional = request.count - present;
     if additional > MAX_PARTITIONS_PER_BATCH {
-        return Err(ApiError::new(
-            ErrorCode::PolicyViolation,
-            "Excessively large number of partitions per request.",
-        ));
+        return Err(ApiError::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request."));
     }
-    let first = topic
-        .partitions
-        .values()
-        .next()
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let first = topic.partitions.values().next().ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let factor = first.replicas.len();
     let replicas: Vec<Vec<i32>> = match &request.assignments {
         Some(assignments) => {
@@ -107,32 +76,20 @@ fn add_to_topic(
                 );
                 return Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
             }
-            let lists = assignments
-                .iter()
-                .map(|a| a.broker_ids.clone())
-                .collect::<Vec<_>>();
-            lists
-                .iter()
-                .try_for_each(|list| check_assignment(cx.image, list, Some(factor)))?;
+            let lists = assignments.iter().map(|a| a.broker_ids.clone()).collect::<Vec<_>>();
+            lists.iter().try_for_each(|list| check_assignment(cx.image, list, Some(factor)))?;
             lists
         }
         None => {
             let seed = (cx.random)().to_u128() as u64;
-            placement::place(
-                cx.image,
-                additional,
-                i16::try_from(factor).unwrap_or(i16::MAX),
-                seed,
-            )?
+            placement::place(cx.image, additional, i16::try_from(factor).unwrap_or(i16::MAX), seed)?
         }
     };
     (present..)
         .zip(replicas)
         .map(|(n, replicas)| {
             let image = new_partition(cx.image, replicas).ok_or_else(|| all_fenced(n))?;
-            Ok(MetadataRecord::Partition(partition_record(
-                topic.id, n, &image,
-            )))
+            Ok(MetadataRecord::Partition(partition_record(topic.id, n, &image)))
         })
         .collect()
 }

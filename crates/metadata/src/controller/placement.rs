@@ -34,12 +34,7 @@ pub(crate) fn place(
         )
     };
     let wanted = usize::try_from(replication_factor).unwrap_or(0);
-    let usable: Vec<_> = image
-        .cluster
-        .brokers
-        .values()
-        .filter(|broker| !broker.in_controlled_shutdown)
-        .collect();
+    let usable: Vec<_> = image.cluster.brokers.values().filter(|broker| !broker.in_controlled_shutdown).collect();
     if usable.iter().all(|broker| broker.fenced) {
         return Err(invalid("All brokers are currently fenced.".to_owned()));
     }
@@ -49,24 +44,10 @@ pub(crate) fn place(
             "The target replication factor of {replication_factor} cannot be reached because only {n} broker(s) are registered."
         )));
     }
-    let racks = racks(
-        &usable
-            .iter()
-            .map(|b| {
-                (
-                    b.rack.clone(),
-                    Candidate {
-                        id: b.id,
-                        fenced: b.fenced,
-                    },
-                )
-            })
-            .collect::<Vec<_>>(),
-    );
+    let racks =
+        racks(&usable.iter().map(|b| (b.rack.clone(), Candidate { id: b.id, fenced: b.fenced })).collect::<Vec<_>>());
     let start = usize::try_from(seed % 1_000_003).unwrap_or(0);
-    Ok((0..usize::try_from(partitions).unwrap_or(0))
-        .map(|n| one(&racks, wanted, start + n))
-        .collect())
+    Ok((0..usize::try_from(partitions).unwrap_or(0)).map(|n| one(&racks, wanted, start + n)).collect())
 }
 
 fn racks(candidates: &[(Option<String>, Candidate)]) -> Vec<Rack> {
@@ -74,19 +55,9 @@ fn racks(candidates: &[(Option<String>, Candidate)]) -> Vec<Rack> {
     names.sort();
     names.dedup();
     let pick = |rack: &Option<String>, fenced: bool| -> Vec<i32> {
-        candidates
-            .iter()
-            .filter(|(r, c)| r == rack && c.fenced == fenced)
-            .map(|(_, c)| c.id)
-            .collect()
+        candidates.iter().filter(|(r, c)| r == rack && c.fenced == fenced).map(|(_, c)| c.id).collect()
     };
-    names
-        .into_iter()
-        .map(|rack| Rack {
-            unfenced: pick(rack, false),
-            fenced: pick(rack, true),
-        })
-        .collect()
+    names.into_iter().map(|rack| Rack { unfenced: pick(rack, false), fenced: pick(rack, true) }).collect()
 }
 
 /// The replicas of the partition with the `stripe`-th turn.
@@ -97,38 +68,18 @@ fn one(racks: &[Rack], wanted: usize, stripe: usize) -> Vec<i32> {
         .iter()
         .map(|rack| {
             let turned = |list: &[i32]| -> Vec<i32> {
-                let at = if list.is_empty() {
-                    0
-                } else {
-                    round % list.len()
-                };
-                list.iter()
-                    .cycle()
-                    .skip(at)
-                    .take(list.len())
-                    .copied()
-                    .collect()
+                let at = if list.is_empty() { 0 } else { round % list.len() };
+                list.iter().cycle().skip(at).take(list.len()).copied().collect()
             };
             [turned(&rack.unfenced), turned(&rack.fenced)].concat()
         })
         .collect();
-    let order: Vec<usize> = (0..racks.len())
-        .map(|i| (stripe + i) % racks.len())
-        .collect();
+    let order: Vec<usize> = (0..racks.len()).map(|i| (stripe + i) % racks.len()).collect();
     let mut replicas = Vec::with_capacity(wanted);
     // The leader comes from the first rack in turn that has an unfenced broker.
-    let first = order
-        .iter()
-        .copied()
-        .find(|&rack| !racks[rack].unfenced.is_empty());
+    let first = order.iter().copied().find(|&rack| !racks[rack].unfenced.is_empty());
     let rotation: Vec<usize> = match first.and_then(|rack| order.iter().position(|&o| o == rack)) {
-        Some(at) => order
-            .iter()
-            .cycle()
-            .skip(at)
-            .take(order.len())
-            .copied()
-            .collect(),
+        Some(at) => order.iter().cycle().skip(at).take(order.len()).copied().collect(),
         None => order,
     };
     for depth in 0.. {

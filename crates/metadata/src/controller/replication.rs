@@ -11,9 +11,7 @@ use milena_protocol::stored::metadata::MetadataRecord;
 
 use super::partition_change::{Election, PartitionChange};
 use super::{ApiError, Cx, Decision, cluster, config};
-use crate::image::{
-    ConfigResource, LeaderRecoveryState, MetadataImage, PartitionImage, TopicImage,
-};
+use crate::image::{ConfigResource, LeaderRecoveryState, MetadataImage, PartitionImage, TopicImage};
 
 /// Why partitions are looked at again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -43,11 +41,7 @@ pub(crate) fn unchanged<'a>(
         metadata_version: cx.image.features.metadata_version,
         elr_enabled: cx.image.features.elr_enabled(),
         min_isr: config::min_isr(cx, &topic.name),
-        election: if config::unclean_election(cx, &topic.name) {
-            Election::Unclean
-        } else {
-            Election::Online
-        },
+        election: if config::unclean_election(cx, &topic.name) { Election::Unclean } else { Election::Online },
         target_isr: old.isr.clone(),
         target_replicas: old.replicas.clone(),
         target_removing: old.removing_replicas.clone(),
@@ -87,22 +81,12 @@ pub(crate) fn leader_and_isr_updates(
 }
 
 fn online(image: &MetadataImage, partition: &PartitionImage, broker_id: i32) -> bool {
-    image
-        .cluster
-        .broker(broker_id)
-        .is_none_or(|broker| broker.has_online_dir(partition.directory_of(broker_id)))
+    image.cluster.broker(broker_id).is_none_or(|broker| broker.has_online_dir(partition.directory_of(broker_id)))
 }
 
 /// A broker is fenced, or stops in good order.
 pub(crate) fn broker_fenced(cx: &Cx<'_>, id: i32) -> Vec<MetadataRecord> {
-    leader_and_isr_updates(
-        cx,
-        BrokerChange {
-            removed: Some(id),
-            ..Default::default()
-        },
-        |p| p.isr.contains(&id),
-    )
+    leader_and_isr_updates(cx, BrokerChange { removed: Some(id), ..Default::default() }, |p| p.isr.contains(&id))
 }
 
 /// A broker comes back after it stopped without saying so. Its copies may lack the end of the log.
@@ -110,47 +94,25 @@ pub(crate) fn broker_stopped_uncleanly(cx: &Cx<'_>, id: i32) -> Vec<MetadataReco
     if !cx.image.features.elr_enabled() {
         return broker_fenced(cx, id);
     }
-    leader_and_isr_updates(
-        cx,
-        BrokerChange {
-            unclean: Some(id),
-            ..Default::default()
-        },
-        |p| p.isr.contains(&id) || p.elr.contains(&id),
-    )
+    leader_and_isr_updates(cx, BrokerChange { unclean: Some(id), ..Default::default() }, |p| {
+        p.isr.contains(&id) || p.elr.contains(&id)
+    })
 }
 
 /// A broker may lead again.
 pub(crate) fn broker_unfenced(cx: &Cx<'_>, id: i32) -> Vec<MetadataRecord> {
-    leader_and_isr_updates(
-        cx,
-        BrokerChange {
-            added: Some(id),
-            ..Default::default()
-        },
-        |p| !p.has_leader(),
-    )
+    leader_and_isr_updates(cx, BrokerChange { added: Some(id), ..Default::default() }, |p| !p.has_leader())
 }
 
-pub(crate) fn alter_partition(
-    cx: &mut Cx<'_>,
-    request: &AlterPartitionRequest,
-) -> Decision<AlterPartitionResponse> {
+pub(crate) fn alter_partition(cx: &mut Cx<'_>, request: &AlterPartitionRequest) -> Decision<AlterPartitionResponse> {
     cluster::check_epoch(cx.image, request.broker_id, request.broker_epoch)?;
     let mut records = Vec::new();
     let mut topics = Vec::new();
     for topic in &request.topics {
         let by_id = !topic.topic_id.is_zero();
-        let known = if by_id {
-            cx.image.topics.by_id(topic.topic_id)
-        } else {
-            cx.image.topics.by_name(&topic.topic_name)
-        };
-        let missing = if by_id {
-            ErrorCode::UnknownTopicId
-        } else {
-            ErrorCode::UnknownTopicOrPartition
-        };
+        let known =
+            if by_id { cx.image.topics.by_id(topic.topic_id) } else { cx.image.topics.by_name(&topic.topic_name) };
+        let missing = if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition };
         let partitions = topic.partitions.iter().map(|wanted| {
             let changed = match known {
                 Some(known) => alter_one(cx, request.broker_id, known, wanted, &mut records),
@@ -163,19 +125,9 @@ pub(crate) fn alter_partition(
             })
         });
         let partitions = partitions.collect();
-        topics.push(TopicData {
-            topic_name: topic.topic_name.clone(),
-            topic_id: topic.topic_id,
-            partitions,
-        });
+        topics.push(TopicData { topic_name: topic.topic_name.clone(), topic_id: topic.topic_id, partitions });
     }
-    Ok(Outcome::new(
-        records,
-        AlterPartitionResponse {
-            topics,
-            ..Default::default()
-        },
-    ))
+    Ok(Outcome::new(records, AlterPartitionResponse { topics, ..Default::default() }))
 }
 
 fn alter_one(
@@ -185,29 +137,16 @@ fn alter_one(
     wanted: &Wanted,
     records: &mut Vec<MetadataRecord>,
 ) -> Result<PartitionData, ApiError> {
-    let old = topic
-        .partition(wanted.partition_index)
-        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let old = topic.partition(wanted.partition_index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let isr: Vec<i32> = if wanted.new_isr_with_epochs.is_empty() {
         wanted.new_isr.clone()
     } else {
-        wanted
-            .new_isr_with_epochs
-            .iter()
-            .map(|state| state.broker_id)
-            .collect()
+        wanted.new_isr_with_epochs.iter().map(|state| state.broker_id).collect()
     };
     check_alter(cx.image, leader, old, wanted, &isr)?;
     let acceptable = |id: i32| cluster::is_active(cx.image, id) && online(cx.image, old, id);
     let directory = |id| cluster::default_directory(cx.image, id);
-    let mut change = unchanged(
-        cx,
-        topic,
-        wanted.partition_index,
-        old,
-        &acceptable,
-        &directory,
-    );
+    let mut change = unchanged(cx, topic, wanted.partition_index, old, &acceptable, &directory);
     change.target_isr = isr;
     change.target_recovery = LeaderRecoveryState::from_i8(wanted.leader_recovery_state);
     if let Some(record) = change.build() {
@@ -221,9 +160,7 @@ fn alter_one(
             return Err(ErrorCode::NewLeaderElected.into());
         }
         if applied.is_ok()
-            && let Some(new) = after
-                .topics
-                .partition_by_id(topic.id, wanted.partition_index)
+            && let Some(new) = after.topics.partition_by_id(topic.id, wanted.partition_index)
         {
             return Ok(answer(wanted.partition_index, new));
         }
@@ -263,10 +200,7 @@ fn check_alter(
     if wanted.partition_epoch < old.partition_epoch {
         return Err(ErrorCode::InvalidUpdateVersion.into());
     }
-    let duplicate = isr
-        .iter()
-        .enumerate()
-        .any(|(i, id)| isr.iter().skip(i + 1).any(|other| other == id));
+    let duplicate = isr.iter().enumerate().any(|(i, id)| isr.iter().skip(i + 1).any(|other| other == id));
     if duplicate || !isr.contains(&leader) || isr.iter().any(|id| !old.replicas.contains(id)) {
         return Err(ErrorCode::InvalidRequest.into());
     }
@@ -274,9 +208,7 @@ fn check_alter(
         Some(LeaderRecoveryState::Recovering) if isr.len() > 1 => {
             return Err(ErrorCode::InvalidRequest.into());
         }
-        Some(LeaderRecoveryState::Recovering)
-            if old.leader_recovery_state == LeaderRecoveryState::Recovered =>
-        {
+        Some(LeaderRecoveryState::Recovering) if old.leader_recovery_state == LeaderRecoveryState::Recovered => {
             return Err(ErrorCode::InvalidRequest.into());
         }
         _ => {}
@@ -287,10 +219,7 @@ fn check_alter(
             .iter()
             .find(|state| state.broker_id == *id)
             .map_or(-1, |state| state.broker_epoch);
-        image
-            .cluster
-            .broker(*id)
-            .is_none_or(|broker| !broker.is_active() || (epoch != -1 && epoch != broker.epoch))
+        image.cluster.broker(*id).is_none_or(|broker| !broker.is_active() || (epoch != -1 && epoch != broker.epoch))
     };
     if isr.iter().any(ineligible) {
         return Err(ErrorCode::IneligibleReplica.into());
@@ -299,8 +228,6 @@ fn check_alter(
 }
 
 /// Dynamic settings of the cluster itself.
-pub(crate) fn cluster_defaults(
-    image: &MetadataImage,
-) -> &std::collections::BTreeMap<String, String> {
+pub(crate) fn cluster_defaults(image: &MetadataImage) -> &std::collections::BTreeMap<String, String> {
     image.configs.get(&ConfigResource::broker_default())
 }

@@ -5,37 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use milena_common::limits::{MAX_PARTITIONS_PER_BATCH, MAX_TOPIC_NAME_BYTES};
 use milena_common::{Outcome, Uuid};
 use milena_protocol::ErrorCode;
-use milena_protocol::messages::create_topics_request::{
-    CreatableReplicaAssignment, CreatableTopic,
-};
+use milena_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use milena_protocol::messages::create_topics_response::CreatableTopicResult;
 use milena_protocol::messages::delete_topics_response::DeletableTopicResult;
-use milena_protocol::messages::{
-    CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
-};
-use milena_protocol::stored::metadata::{
-    ConfigRecord, MetadataRecord, RemoveTopicRecord, TopicRecord,
-};
+use milena_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse};
+use milena_protocol::stored::metadata::{ConfigRecord, MetadataRecord, RemoveTopicRecord, TopicRecord};
 
 use super::{ApiError, Cx, Decision, cluster, config, placement};
-use crate::image::{
-    MetadataImage, NO_LEADER, PartitionImage, ResourceType, TopicImage, partition_record,
-};
+use crate::image::{MetadataImage, NO_LEADER, PartitionImage, ResourceType, TopicImage, partition_record};
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-pub(crate) fn create_topics(
-    cx: &mut Cx<'_>,
-    request: &CreateTopicsRequest,
-) -> Decision<CreateTopicsResponse> {
+pub(crate) fn create_topics(cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
     check_total(&request.topics, cx.config.broker.num_partitions)?;
     let mut seen = BTreeSet::new();
-    let duplicates: BTreeSet<&str> = request
-        .topics
-        .iter()
-        .filter(|t| !seen.insert(t.name.as_str()))
-        .map(|t| t.name.as_str())
-        .collect();
+    let duplicates: BTreeSet<&str> =
+        request.topics.iter().filter(|t| !seen.insert(t.name.as_str())).map(|t| t.name.as_str()).collect();
     let mut reported = BTreeSet::new();
     let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut records = Vec::new();
@@ -43,10 +28,7 @@ pub(crate) fn create_topics(
     for topic in &request.topics {
         if duplicates.contains(topic.name.as_str()) {
             if reported.insert(topic.name.as_str()) {
-                topics.push(failed(
-                    &topic.name,
-                    ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."),
-                ));
+                topics.push(failed(&topic.name, ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name.")));
             }
             continue;
         }
@@ -62,17 +44,9 @@ pub(crate) fn create_topics(
     if request.validate_only {
         records.clear();
         // Nothing was created: there is no id to tell.
-        topics
-            .iter_mut()
-            .for_each(|topic| topic.topic_id = Uuid::ZERO);
+        topics.iter_mut().for_each(|topic| topic.topic_id = Uuid::ZERO);
     }
-    Ok(Outcome::new(
-        records,
-        CreateTopicsResponse {
-            topics,
-            ..Default::default()
-        },
-    ))
+    Ok(Outcome::new(records, CreateTopicsResponse { topics, ..Default::default() }))
 }
 
 fn check_total(topics: &[CreatableTopic], default_partitions: i32) -> Result<(), ApiError> {
@@ -86,10 +60,7 @@ fn check_total(topics: &[CreatableTopic], default_partitions: i32) -> Result<(),
         total += i64::from(asked);
     }
     if total > i64::from(MAX_PARTITIONS_PER_BATCH) {
-        return Err(ApiError::new(
-            ErrorCode::PolicyViolation,
-            "Excessively large number of partitions per request.",
-        ));
+        return Err(ApiError::new(ErrorCode::PolicyViolation, "Excessively large number of partitions per request."));
     }
     Ok(())
 }
@@ -111,24 +82,14 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
         "" => "the empty string is not allowed".to_owned(),
         "." | ".." => format!("'{name}' is not allowed"),
         _ if name.len() > MAX_TOPIC_NAME_BYTES => {
-            format!(
-                "the length of '{name}' is longer than the max allowed length {MAX_TOPIC_NAME_BYTES}"
-            )
+            format!("the length of '{name}' is longer than the max allowed length {MAX_TOPIC_NAME_BYTES}")
         }
-        _ if !name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) =>
-        {
-            format!(
-                "'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'"
-            )
+        _ if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) => {
+            format!("'{name}' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'")
         }
         _ => return Ok(()),
     };
-    Err(ApiError::new(
-        ErrorCode::InvalidTopicException,
-        format!("Topic name is invalid: {why}"),
-    ))
+    Err(ApiError::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}")))
 }
 
 /// Names that differ only in `.` and `_` would share a metric.
@@ -136,31 +97,20 @@ fn collision_key(name: &str) -> String {
     name.replace('.', "_")
 }
 
-fn check_free(
-    image: &MetadataImage,
-    name: &str,
-    taken: &BTreeMap<String, String>,
-) -> Result<(), ApiError> {
+fn check_free(image: &MetadataImage, name: &str, taken: &BTreeMap<String, String>) -> Result<(), ApiError> {
     if name == METADATA_TOPIC {
         let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     check_name(name)?;
     if image.topics.by_name(name).is_some() {
-        return Err(ApiError::new(
-            ErrorCode::TopicAlreadyExists,
-            format!("Topic '{name}' already exists."),
-        ));
+        return Err(ApiError::new(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists.")));
     }
     if !name.contains(['.', '_']) {
         return Ok(());
     }
     let key = collision_key(name);
-    let existing = image
-        .topics
-        .iter()
-        .map(|topic| &*topic.name)
-        .find(|other| collision_key(other) == key);
+    let existing = image.topics.iter().map(|topic| &*topic.name).find(|other| collision_key(other) == key);
     if let Some(other) = existing.or_else(|| taken.get(&key).map(String::as_str)) {
         let message = format!("Topic '{name}' collides with existing topic: {other}");
         return Err(ApiError::new(ErrorCode::InvalidTopicException, message));
@@ -186,16 +136,9 @@ fn create_one(
         configs.insert(entry.name.clone(), value);
     }
     config::check_topic(cx, &configs)?;
-    let partitions = if topic.assignments.is_empty() {
-        placed(cx, topic)?
-    } else {
-        assigned(cx, topic)?
-    };
+    let partitions = if topic.assignments.is_empty() { placed(cx, topic)? } else { assigned(cx, topic)? };
     let id = (cx.random)();
-    let mut records = vec![MetadataRecord::Topic(TopicRecord {
-        name: topic.name.clone(),
-        topic_id: id,
-    })];
+    let mut records = vec![MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), topic_id: id })];
     records.extend(configs.iter().map(|(name, value)| {
         MetadataRecord::Config(ConfigRecord {
             resource_type: ResourceType::Topic as i8,
@@ -213,11 +156,7 @@ fn create_one(
         configs: Some(config::described(cx, &configs)),
         ..Default::default()
     };
-    records.extend(
-        (0..)
-            .zip(&partitions)
-            .map(|(n, image)| MetadataRecord::Partition(partition_record(id, n, image))),
-    );
+    records.extend((0..).zip(&partitions).map(|(n, image)| MetadataRecord::Partition(partition_record(id, n, image))));
     Ok((result, records))
 }
 
@@ -231,17 +170,9 @@ fn placed(cx: &mut Cx<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionImage>
         let message = "Number of partitions was set to an invalid non-positive value.";
         return Err(ApiError::new(ErrorCode::InvalidPartitions, message));
     }
-    let partitions = if topic.num_partitions == -1 {
-        cx.config.broker.num_partitions
-    } else {
-        topic.num_partitions
-    };
+    let partitions = if topic.num_partitions == -1 { cx.config.broker.num_partitions } else { topic.num_partitions };
     let default = i16::try_from(cx.config.broker.default_replication_factor).unwrap_or(i16::MAX);
-    let factor = if topic.replication_factor == -1 {
-        default
-    } else {
-        topic.replication_factor
-    };
+    let factor = if topic.replication_factor == -1 { default } else { topic.replication_factor };
     let seed = (cx.random)().to_u128() as u64;
     let replicas = placement::place(cx.image, partitions, factor, seed)?;
     replicas
@@ -256,8 +187,7 @@ fn placed(cx: &mut Cx<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionImage>
 /// Partitions whose replicas the client chose.
 fn assigned(cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionImage>, ApiError> {
     let request = |what: &str| {
-        let message =
-            format!("A manual partition assignment was specified, but {what} was not set to -1.");
+        let message = format!("A manual partition assignment was specified, but {what} was not set to -1.");
         Err(ApiError::new(ErrorCode::InvalidRequest, message))
     };
     if topic.replication_factor != -1 {
@@ -269,14 +199,9 @@ fn assigned(cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionImage>, 
     let invalid = |message: String| ApiError::new(ErrorCode::InvalidReplicaAssignment, message);
     let mut sorted: BTreeMap<i32, &CreatableReplicaAssignment> = BTreeMap::new();
     for assignment in &topic.assignments {
-        if sorted
-            .insert(assignment.partition_index, assignment)
-            .is_some()
-        {
+        if sorted.insert(assignment.partition_index, assignment).is_some() {
             let n = assignment.partition_index;
-            return Err(invalid(format!(
-                "Found multiple manual partition assignments for partition {n}"
-            )));
+            return Err(invalid(format!("Found multiple manual partition assignments for partition {n}")));
         }
     }
     let mut factor = None;
@@ -285,13 +210,9 @@ fn assigned(cx: &Cx<'_>, topic: &CreatableTopic) -> Result<Vec<PartitionImage>, 
         check_assignment(cx.image, &assignment.broker_ids, factor)?;
         factor = Some(assignment.broker_ids.len());
         if n != expected {
-            return Err(invalid(
-                "partitions should be a consecutive 0-based integer sequence".to_owned(),
-            ));
+            return Err(invalid("partitions should be a consecutive 0-based integer sequence".to_owned()));
         }
-        partitions.push(
-            new_partition(cx.image, assignment.broker_ids.clone()).ok_or_else(|| all_fenced(n))?,
-        );
+        partitions.push(new_partition(cx.image, assignment.broker_ids.clone()).ok_or_else(|| all_fenced(n))?);
     }
     Ok(partitions)
 }
@@ -304,25 +225,16 @@ pub(crate) fn all_fenced(partition: i32) -> ApiError {
 }
 
 /// Checks one partition of a manual assignment against the brokers and the partitions before it.
-pub(crate) fn check_assignment(
-    image: &MetadataImage,
-    replicas: &[i32],
-    factor: Option<usize>,
-) -> Result<(), ApiError> {
-    let invalid =
-        |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
+pub(crate) fn check_assignment(image: &MetadataImage, replicas: &[i32], factor: Option<usize>) -> Result<(), ApiError> {
+    let invalid = |message: String| Err(ApiError::new(ErrorCode::InvalidReplicaAssignment, message));
     if replicas.is_empty() {
-        return invalid(
-            "The manual partition assignment includes an empty replica list.".to_owned(),
-        );
+        return invalid("The manual partition assignment includes an empty replica list.".to_owned());
     }
     let mut sorted = replicas.to_vec();
     sorted.sort_unstable();
     for (i, id) in sorted.iter().enumerate() {
         if *id < 0 {
-            return invalid(format!(
-                "The manual partition assignment includes an invalid replica id {id}."
-            ));
+            return invalid(format!("The manual partition assignment includes an invalid replica id {id}."));
         }
         if image.cluster.broker(*id).is_none() {
             return invalid(format!(
@@ -330,9 +242,7 @@ pub(crate) fn check_assignment(
             ));
         }
         if i > 0 && sorted.get(i - 1) == Some(id) {
-            return invalid(format!(
-                "The manual partition assignment includes the broker {id} more than once."
-            ));
+            return invalid(format!("The manual partition assignment includes the broker {id} more than once."));
         }
     }
     match factor {
@@ -346,41 +256,19 @@ pub(crate) fn check_assignment(
 
 /// A partition that was just created: everybody who is up is in sync. `None` when nobody is.
 pub(crate) fn new_partition(image: &MetadataImage, replicas: Vec<i32>) -> Option<PartitionImage> {
-    let isr: Vec<i32> = replicas
-        .iter()
-        .copied()
-        .filter(|&id| cluster::is_active(image, id))
-        .collect();
+    let isr: Vec<i32> = replicas.iter().copied().filter(|&id| cluster::is_active(image, id)).collect();
     let leader = isr.first().copied()?;
     debug_assert_ne!(leader, NO_LEADER);
-    let directories = replicas
-        .iter()
-        .map(|&id| cluster::default_directory(image, id))
-        .collect();
-    Some(PartitionImage {
-        replicas,
-        directories,
-        isr,
-        leader,
-        ..Default::default()
-    })
+    let directories = replicas.iter().map(|&id| cluster::default_directory(image, id)).collect();
+    Some(PartitionImage { replicas, directories, isr, leader, ..Default::default() })
 }
 
-pub(crate) fn delete_topics(
-    cx: &mut Cx<'_>,
-    request: &DeleteTopicsRequest,
-) -> Decision<DeleteTopicsResponse> {
+pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> Decision<DeleteTopicsResponse> {
     if !cx.config.broker.delete_topic_enable {
         return Err(ErrorCode::TopicDeletionDisabled.into());
     }
-    let by_name = request
-        .topic_names
-        .iter()
-        .map(|name| (Some(name.as_str()), Uuid::ZERO));
-    let by_either = request
-        .topics
-        .iter()
-        .map(|topic| (topic.name.as_deref(), topic.topic_id));
+    let by_name = request.topic_names.iter().map(|name| (Some(name.as_str()), Uuid::ZERO));
+    let by_either = request.topics.iter().map(|topic| (topic.name.as_deref(), topic.topic_id));
     let asked: Vec<(Option<&str>, Uuid)> = by_name.chain(by_either).collect();
     let times = |one: &(Option<&str>, Uuid)| asked.iter().filter(|other| *other == one).count();
     let mut duplicates = BTreeSet::new();
@@ -393,10 +281,7 @@ pub(crate) fn delete_topics(
         }
         let found = if times(one) > 1 {
             let what = if name.is_some() { "name" } else { "id" };
-            Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                format!("Duplicate topic {what}."),
-            ))
+            Err(ApiError::new(ErrorCode::InvalidRequest, format!("Duplicate topic {what}.")))
         } else {
             find(cx.image, *name, *id)
         };
@@ -409,14 +294,8 @@ pub(crate) fn delete_topics(
         });
         responses.push(match found {
             Ok(topic) => {
-                records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord {
-                    topic_id: topic.id,
-                }));
-                DeletableTopicResult {
-                    name: Some(topic.name.to_string()),
-                    topic_id: topic.id,
-                    ..Default::default()
-                }
+                records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: topic.id }));
+                DeletableTopicResult { name: Some(topic.name.to_string()), topic_id: topic.id, ..Default::default() }
             }
             Err(error) => DeletableTopicResult {
                 name: name.map(str::to_owned),
@@ -426,37 +305,18 @@ pub(crate) fn delete_topics(
             },
         });
     }
-    Ok(Outcome::new(
-        records,
-        DeleteTopicsResponse {
-            responses,
-            ..Default::default()
-        },
-    ))
+    Ok(Outcome::new(records, DeleteTopicsResponse { responses, ..Default::default() }))
 }
 
-fn find<'a>(
-    image: &'a MetadataImage,
-    name: Option<&str>,
-    id: Uuid,
-) -> Result<&'a TopicImage, ApiError> {
+fn find<'a>(image: &'a MetadataImage, name: Option<&str>, id: Uuid) -> Result<&'a TopicImage, ApiError> {
     let found = match (name, id.is_zero()) {
         (Some(_), false) => {
-            return Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "You may not specify both topic name and topic id.",
-            ));
+            return Err(ApiError::new(ErrorCode::InvalidRequest, "You may not specify both topic name and topic id."));
         }
         (None, true) => {
-            return Err(ApiError::new(
-                ErrorCode::InvalidRequest,
-                "Neither topic name nor id were specified.",
-            ));
+            return Err(ApiError::new(ErrorCode::InvalidRequest, "Neither topic name nor id were specified."));
         }
-        (Some(name), true) => image
-            .topics
-            .by_name(name)
-            .ok_or(ErrorCode::UnknownTopicOrPartition),
+        (Some(name), true) => image.topics.by_name(name).ok_or(ErrorCode::UnknownTopicOrPartition),
         (None, false) => image.topics.by_id(id).ok_or(ErrorCode::UnknownTopicId),
     };
     Ok(found?)

@@ -52,9 +52,7 @@ pub struct BrokerRegistration {
 
 impl BrokerRegistration {
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.endpoints
-            .iter()
-            .find(|endpoint| endpoint.name == listener)
+        self.endpoints.iter().find(|endpoint| endpoint.name == listener)
     }
 
     /// May lead partitions.

@@ -49,10 +49,7 @@ pub struct ConfigResource {
 
 impl ConfigResource {
     pub fn new(kind: ResourceType, name: impl Into<String>) -> Self {
-        ConfigResource {
-            kind,
-            name: name.into(),
-        }
+        ConfigResource { kind, name: name.into() }
     }
 
     pub fn topic(name: impl Into<String>) -> Self {
@@ -109,10 +106,7 @@ impl ConfigsImage {
     }
 
     pub(crate) fn set(&mut self, resource: ConfigResource, key: &str, value: Option<&str>) {
-        let mut map = self
-            .resources
-            .get(&resource)
-            .map_or_else(BTreeMap::new, |map| BTreeMap::clone(map));
+        let mut map = self.resources.get(&resource).map_or_else(BTreeMap::new, |map| BTreeMap::clone(map));
         match value {
             Some(value) => map.insert(key.to_owned(), value.to_owned()),
             None => map.remove(key),

@@ -19,20 +19,12 @@ pub struct FeaturesImage {
 impl FeaturesImage {
     /// The finalized level; 0 for a feature that is not finalized.
     pub fn level(&self, feature: &str) -> i16 {
-        if feature == METADATA_VERSION {
-            self.metadata_version
-        } else {
-            self.levels.get(feature).copied().unwrap_or(0)
-        }
+        if feature == METADATA_VERSION { self.metadata_version } else { self.levels.get(feature).copied().unwrap_or(0) }
     }
 
     /// All finalized features, `metadata.version` included, as ApiVersions tells them.
     pub fn finalized(&self) -> BTreeMap<&str, i16> {
-        let mut all: BTreeMap<&str, i16> = self
-            .levels
-            .iter()
-            .map(|(name, &level)| (name.as_str(), level))
-            .collect();
+        let mut all: BTreeMap<&str, i16> = self.levels.iter().map(|(name, &level)| (name.as_str(), level)).collect();
         if self.metadata_version > 0 {
             all.insert(METADATA_VERSION, self.metadata_version);
         }

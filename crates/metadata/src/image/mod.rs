@@ -14,22 +14,17 @@ mod topics;
 
 use std::sync::Arc;
 
-pub use cluster::{
-    BrokerRegistration, ClusterImage, ControllerRegistration, Endpoint, VersionRange,
-};
+pub use cluster::{BrokerRegistration, ClusterImage, ControllerRegistration, Endpoint, VersionRange};
 pub use configs::{ConfigResource, ConfigsImage, ResourceType};
 pub use features::{FeaturesImage, METADATA_VERSION};
 pub use replay::ReplayError;
 pub(crate) use replay::{Transaction, transaction_step};
 pub use security::{
-    AccessControlEntry, AclsImage, DelegationToken, QuotaEntity, QuotasImage, ScramCredential,
-    ScramImage, TokensImage,
+    AccessControlEntry, AclsImage, DelegationToken, QuotaEntity, QuotasImage, ScramCredential, ScramImage, TokensImage,
 };
 pub use shared_map::SharedMap;
 pub(crate) use to_records::partition_record;
-pub use topics::{
-    LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, PartitionImage, TopicImage, TopicsImage,
-};
+pub use topics::{LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, PartitionImage, TopicImage, TopicsImage};
 
 /// Which part of the metadata log an image contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +38,7 @@ pub struct Provenance {
 }
 
 impl Provenance {
-    pub const EMPTY: Provenance = Provenance {
-        last_offset: -1,
-        last_epoch: -1,
-        last_timestamp_ms: -1,
-    };
+    pub const EMPTY: Provenance = Provenance { last_offset: -1, last_epoch: -1, last_timestamp_ms: -1 };
 }
 
 impl Default for Provenance {

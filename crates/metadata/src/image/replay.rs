@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use milena_common::{StateMachine, Uuid};
 use milena_protocol::stored::metadata::{
-    AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, MetadataRecord,
-    PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
+    AccessControlEntryRecord, BrokerRegistrationChangeRecord, ClientQuotaRecord, MetadataRecord, PartitionChangeRecord,
+    PartitionRecord, RegisterBrokerRecord, RegisterControllerRecord,
 };
 
 use super::topics::NO_LEADER_CHANGE;
 use super::{
-    AccessControlEntry, BrokerRegistration, ConfigResource, ControllerRegistration,
-    DelegationToken, Endpoint, LeaderRecoveryState, METADATA_VERSION, MetadataImage,
-    PartitionImage, QuotaEntity, ResourceType, ScramCredential, VersionRange,
+    AccessControlEntry, BrokerRegistration, ConfigResource, ControllerRegistration, DelegationToken, Endpoint,
+    LeaderRecoveryState, METADATA_VERSION, MetadataImage, PartitionImage, QuotaEntity, ResourceType, ScramCredential,
+    VersionRange,
 };
 
 /// A record that does not fit the state it is applied to: the log was not written by a correct controller.
@@ -27,14 +27,8 @@ pub enum ReplayError {
     UnknownPartition { topic_id: Uuid, partition: i32 },
     #[error("record refers to broker {0}, which is not registered")]
     UnknownBroker(i32),
-    #[error(
-        "record refers to broker {id} at epoch {epoch}, which is registered at epoch {registered}"
-    )]
-    BrokerEpoch {
-        id: i32,
-        epoch: i64,
-        registered: i64,
-    },
+    #[error("record refers to broker {id} at epoch {epoch}, which is registered at epoch {registered}")]
+    BrokerEpoch { id: i32, epoch: i64, registered: i64 },
     #[error("topic {name} is created with id {id}, but exists")]
     DuplicateTopic { name: String, id: Uuid },
     #[error("record holds {field} = {value}, which means nothing")]
@@ -77,20 +71,13 @@ impl MetadataImage {
         match record {
             MetadataRecord::Topic(r) => {
                 if let Some(id) = self.topics.id_of(&r.name) {
-                    return Err(ReplayError::DuplicateTopic {
-                        name: r.name.clone(),
-                        id,
-                    });
+                    return Err(ReplayError::DuplicateTopic { name: r.name.clone(), id });
                 }
                 self.topics.insert_topic(&r.name, r.topic_id);
             }
             MetadataRecord::RemoveTopic(r) => {
-                let topic = self
-                    .topics
-                    .remove_topic(r.topic_id)
-                    .ok_or(ReplayError::UnknownTopic(r.topic_id))?;
-                self.configs
-                    .remove_resource(&ConfigResource::topic(&*topic.name));
+                let topic = self.topics.remove_topic(r.topic_id).ok_or(ReplayError::UnknownTopic(r.topic_id))?;
+                self.configs.remove_resource(&ConfigResource::topic(&*topic.name));
             }
             MetadataRecord::Partition(r) => {
                 let image = new_partition(r)?;
@@ -99,53 +86,31 @@ impl MetadataImage {
                 }
             }
             MetadataRecord::PartitionChange(r) => {
-                let unknown = ReplayError::UnknownPartition {
-                    topic_id: r.topic_id,
-                    partition: r.partition_id,
-                };
-                let old = self
-                    .topics
-                    .partition_by_id(r.topic_id, r.partition_id)
-                    .ok_or(unknown)?;
+                let unknown = ReplayError::UnknownPartition { topic_id: r.topic_id, partition: r.partition_id };
+                let old = self.topics.partition_by_id(r.topic_id, r.partition_id).ok_or(unknown)?;
                 let new = changed_partition(old, r)?;
                 self.topics.put_partition(r.topic_id, r.partition_id, new);
             }
             MetadataRecord::ClearElr(r) => self.clear_elr(&r.topic_name)?,
             MetadataRecord::RegisterBroker(r) => {
                 let broker = registration(r);
-                Arc::make_mut(&mut self.cluster)
-                    .brokers
-                    .insert(r.broker_id, Arc::new(broker));
+                Arc::make_mut(&mut self.cluster).brokers.insert(r.broker_id, Arc::new(broker));
             }
             MetadataRecord::UnregisterBroker(r) => {
                 self.check_broker(r.broker_id, r.broker_epoch)?;
-                Arc::make_mut(&mut self.cluster)
-                    .brokers
-                    .remove(&r.broker_id);
+                Arc::make_mut(&mut self.cluster).brokers.remove(&r.broker_id);
             }
-            MetadataRecord::FenceBroker(r) => {
-                self.change_broker(r.id, r.epoch, |broker| broker.fenced = true)?
-            }
-            MetadataRecord::UnfenceBroker(r) => {
-                self.change_broker(r.id, r.epoch, |broker| broker.fenced = false)?
-            }
+            MetadataRecord::FenceBroker(r) => self.change_broker(r.id, r.epoch, |broker| broker.fenced = true)?,
+            MetadataRecord::UnfenceBroker(r) => self.change_broker(r.id, r.epoch, |broker| broker.fenced = false)?,
             MetadataRecord::BrokerRegistrationChange(r) => self.change_registration(r)?,
             MetadataRecord::RegisterController(r) => {
                 let controller = controller_registration(r);
-                Arc::make_mut(&mut self.cluster)
-                    .controllers
-                    .insert(r.controller_id, Arc::new(controller));
+                Arc::make_mut(&mut self.cluster).controllers.insert(r.controller_id, Arc::new(controller));
             }
             MetadataRecord::Config(r) => {
-                let kind = ResourceType::from_i8(r.resource_type).ok_or(ReplayError::BadValue {
-                    field: "resource type",
-                    value: r.resource_type.into(),
-                })?;
-                self.configs.set(
-                    ConfigResource::new(kind, &*r.resource_name),
-                    &r.name,
-                    r.value.as_deref(),
-                );
+                let kind = ResourceType::from_i8(r.resource_type)
+                    .ok_or(ReplayError::BadValue { field: "resource type", value: r.resource_type.into() })?;
+                self.configs.set(ConfigResource::new(kind, &*r.resource_name), &r.name, r.value.as_deref());
             }
             MetadataRecord::FeatureLevel(r) => {
                 let features = Arc::make_mut(&mut self.features);
@@ -169,19 +134,13 @@ impl MetadataImage {
                     server_key: own(&r.server_key),
                     iterations: r.iterations,
                 };
-                Arc::make_mut(&mut self.scram)
-                    .credentials
-                    .insert((r.mechanism, r.name.clone()), credential);
+                Arc::make_mut(&mut self.scram).credentials.insert((r.mechanism, r.name.clone()), credential);
             }
             MetadataRecord::RemoveUserScramCredential(r) => {
-                Arc::make_mut(&mut self.scram)
-                    .credentials
-                    .remove(&(r.mechanism, r.name.clone()));
+                Arc::make_mut(&mut self.scram).credentials.remove(&(r.mechanism, r.name.clone()));
             }
             MetadataRecord::AccessControlEntry(r) => {
-                Arc::make_mut(&mut self.acls)
-                    .entries
-                    .insert(r.id, Arc::new(acl(r)));
+                Arc::make_mut(&mut self.acls).entries.insert(r.id, Arc::new(acl(r)));
             }
             MetadataRecord::RemoveAccessControlEntry(r) => {
                 Arc::make_mut(&mut self.acls).entries.remove(&r.id);
@@ -195,9 +154,7 @@ impl MetadataImage {
                     max_timestamp_ms: r.max_timestamp,
                     expiration_timestamp_ms: r.expiration_timestamp,
                 };
-                Arc::make_mut(&mut self.tokens)
-                    .tokens
-                    .insert(r.token_id.clone(), Arc::new(token));
+                Arc::make_mut(&mut self.tokens).tokens.insert(r.token_id.clone(), Arc::new(token));
             }
             MetadataRecord::RemoveDelegationToken(r) => {
                 Arc::make_mut(&mut self.tokens).tokens.remove(&r.token_id);
@@ -213,16 +170,9 @@ impl MetadataImage {
     }
 
     fn check_broker(&self, id: i32, epoch: i64) -> Result<&Arc<BrokerRegistration>, ReplayError> {
-        let broker = self
-            .cluster
-            .broker(id)
-            .ok_or(ReplayError::UnknownBroker(id))?;
+        let broker = self.cluster.broker(id).ok_or(ReplayError::UnknownBroker(id))?;
         if broker.epoch != epoch {
-            return Err(ReplayError::BrokerEpoch {
-                id,
-                epoch,
-                registered: broker.epoch,
-            });
+            return Err(ReplayError::BrokerEpoch { id, epoch, registered: broker.epoch });
         }
         Ok(broker)
     }
@@ -235,16 +185,11 @@ impl MetadataImage {
     ) -> Result<(), ReplayError> {
         let mut broker = BrokerRegistration::clone(self.check_broker(id, epoch)?);
         change(&mut broker);
-        Arc::make_mut(&mut self.cluster)
-            .brokers
-            .insert(id, Arc::new(broker));
+        Arc::make_mut(&mut self.cluster).brokers.insert(id, Arc::new(broker));
         Ok(())
     }
 
-    fn change_registration(
-        &mut self,
-        r: &BrokerRegistrationChangeRecord,
-    ) -> Result<(), ReplayError> {
+    fn change_registration(&mut self, r: &BrokerRegistrationChangeRecord) -> Result<(), ReplayError> {
         let fenced = tristate("fenced", r.fenced)?;
         let shutting_down = tristate("in controlled shutdown", r.in_controlled_shutdown)?;
         self.change_broker(r.broker_id, r.broker_epoch, |broker| {
@@ -264,12 +209,7 @@ impl MetadataImage {
             self.topics.iter().cloned().collect()
         } else {
             let unknown = || ReplayError::UnknownTopicName(topic_name.to_owned());
-            vec![
-                self.topics
-                    .by_name(topic_name)
-                    .cloned()
-                    .ok_or_else(unknown)?,
-            ]
+            vec![self.topics.by_name(topic_name).cloned().ok_or_else(unknown)?]
         };
         for topic in topics {
             for (&partition, image) in &topic.partitions {
@@ -287,11 +227,7 @@ impl MetadataImage {
     }
 
     fn set_quota(&mut self, r: &ClientQuotaRecord) {
-        let entity: QuotaEntity = r
-            .entity
-            .iter()
-            .map(|e| (e.entity_type.clone(), e.entity_name.clone()))
-            .collect();
+        let entity: QuotaEntity = r.entity.iter().map(|e| (e.entity_type.clone(), e.entity_name.clone())).collect();
         let entities = &mut Arc::make_mut(&mut self.quotas).entities;
         let values = entities.entry(entity.clone()).or_default();
         if r.remove {
@@ -311,10 +247,7 @@ fn tristate(field: &'static str, value: i8) -> Result<Option<bool>, ReplayError>
         -1 => Ok(Some(false)),
         0 => Ok(None),
         1 => Ok(Some(true)),
-        _ => Err(ReplayError::BadValue {
-            field,
-            value: value.into(),
-        }),
+        _ => Err(ReplayError::BadValue { field, value: value.into() }),
     }
 }
 
@@ -330,19 +263,14 @@ fn sorted(ids: &[Uuid]) -> Vec<Uuid> {
 }
 
 fn recovery_state(value: i8) -> Result<LeaderRecoveryState, ReplayError> {
-    LeaderRecoveryState::from_i8(value).ok_or(ReplayError::BadValue {
-        field: "leader recovery state",
-        value: value.into(),
-    })
+    LeaderRecoveryState::from_i8(value)
+        .ok_or(ReplayError::BadValue { field: "leader recovery state", value: value.into() })
 }
 
 fn new_partition(r: &PartitionRecord) -> Result<PartitionImage, ReplayError> {
     // Records from before JBOD name no directories.
-    let directories = if r.directories.is_empty() {
-        vec![Uuid::MIGRATING_DIR; r.replicas.len()]
-    } else {
-        r.directories.clone()
-    };
+    let directories =
+        if r.directories.is_empty() { vec![Uuid::MIGRATING_DIR; r.replicas.len()] } else { r.directories.clone() };
     Ok(PartitionImage {
         replicas: r.replicas.clone(),
         directories,
@@ -358,10 +286,7 @@ fn new_partition(r: &PartitionRecord) -> Result<PartitionImage, ReplayError> {
     })
 }
 
-fn changed_partition(
-    old: &PartitionImage,
-    r: &PartitionChangeRecord,
-) -> Result<PartitionImage, ReplayError> {
+fn changed_partition(old: &PartitionImage, r: &PartitionChangeRecord) -> Result<PartitionImage, ReplayError> {
     let mut new = old.clone();
     let set = |list: &mut Vec<i32>, change: &Option<Vec<i32>>| {
         if let Some(change) = change {
@@ -389,25 +314,16 @@ fn changed_partition(
 }
 
 fn registration(r: &RegisterBrokerRecord) -> BrokerRegistration {
-    let endpoint =
-        |e: &milena_protocol::stored::metadata::register_broker_record::BrokerEndpoint| Endpoint {
-            name: e.name.clone(),
-            host: e.host.clone(),
-            port: e.port,
-            security_protocol: e.security_protocol,
-        };
+    let endpoint = |e: &milena_protocol::stored::metadata::register_broker_record::BrokerEndpoint| Endpoint {
+        name: e.name.clone(),
+        host: e.host.clone(),
+        port: e.port,
+        security_protocol: e.security_protocol,
+    };
     let features: BTreeMap<_, _> = r
         .features
         .iter()
-        .map(|f| {
-            (
-                f.name.clone(),
-                VersionRange {
-                    min: f.min_supported_version,
-                    max: f.max_supported_version,
-                },
-            )
-        })
+        .map(|f| (f.name.clone(), VersionRange { min: f.min_supported_version, max: f.max_supported_version }))
         .collect();
     BrokerRegistration {
         id: r.broker_id,
@@ -425,15 +341,12 @@ fn registration(r: &RegisterBrokerRecord) -> BrokerRegistration {
 }
 
 fn controller_registration(r: &RegisterControllerRecord) -> ControllerRegistration {
-    let endpoint =
-        |e: &milena_protocol::stored::metadata::register_controller_record::ControllerEndpoint| {
-            Endpoint {
-                name: e.name.clone(),
-                host: e.host.clone(),
-                port: e.port,
-                security_protocol: e.security_protocol,
-            }
-        };
+    let endpoint = |e: &milena_protocol::stored::metadata::register_controller_record::ControllerEndpoint| Endpoint {
+        name: e.name.clone(),
+        host: e.host.clone(),
+        port: e.port,
+        security_protocol: e.security_protocol,
+    };
     ControllerRegistration {
         id: r.controller_id,
         incarnation_id: r.incarnation_id,
@@ -442,15 +355,7 @@ fn controller_registration(r: &RegisterControllerRecord) -> ControllerRegistrati
         features: r
             .features
             .iter()
-            .map(|f| {
-                (
-                    f.name.clone(),
-                    VersionRange {
-                        min: f.min_supported_version,
-                        max: f.max_supported_version,
-                    },
-                )
-            })
+            .map(|f| (f.name.clone(), VersionRange { min: f.min_supported_version, max: f.max_supported_version }))
             .collect(),
     }
 }

@@ -26,11 +26,7 @@ pub struct ScramCredential {
 
 impl std::fmt::Debug for ScramCredential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "ScramCredential {{ iterations: {}, .. }}",
-            self.iterations
-        )
+        write!(f, "ScramCredential {{ iterations: {}, .. }}", self.iterations)
     }
 }
 

@@ -21,21 +21,13 @@ pub struct SharedMap<K, V> {
 impl<K, V> Default for SharedMap<K, V> {
     fn default() -> Self {
         let empty = Arc::new(BTreeMap::new());
-        SharedMap {
-            shards: vec![empty; SHARDS],
-            len: 0,
-        }
+        SharedMap { shards: vec![empty; SHARDS], len: 0 }
     }
 }
 
 impl<K: PartialEq, V: PartialEq> PartialEq for SharedMap<K, V> {
     fn eq(&self, other: &Self) -> bool {
-        self.len == other.len
-            && self
-                .shards
-                .iter()
-                .zip(&other.shards)
-                .all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
+        self.len == other.len && self.shards.iter().zip(&other.shards).all(|(a, b)| Arc::ptr_eq(a, b) || a == b)
     }
 }
 
@@ -97,10 +89,7 @@ impl<K: Ord + Hash + Clone, V: Clone> SharedMap<K, V> {
     }
 
     /// Keys whose values differ between two versions, with the old and the new value.
-    pub(crate) fn changes<'a>(
-        &'a self,
-        newer: &'a Self,
-    ) -> Vec<(&'a K, Option<&'a V>, Option<&'a V>)>
+    pub(crate) fn changes<'a>(&'a self, newer: &'a Self) -> Vec<(&'a K, Option<&'a V>, Option<&'a V>)>
     where
         V: PartialEq,
     {
@@ -117,9 +106,7 @@ impl<K: Ord + Hash + Clone, V: Clone> SharedMap<K, V> {
                 }
             }
             changes.extend(
-                new.iter()
-                    .filter(|(key, _)| !old.contains_key(*key))
-                    .map(|(key, value)| (key, None, Some(value))),
+                new.iter().filter(|(key, _)| !old.contains_key(*key)).map(|(key, value)| (key, None, Some(value))),
             );
         }
         changes

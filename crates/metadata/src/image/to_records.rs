@@ -2,44 +2,27 @@
 
 use milena_common::Uuid;
 use milena_protocol::stored::metadata::{
-    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, DelegationTokenRecord,
-    FeatureLevelRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord,
-    RegisterControllerRecord, TopicRecord, UserScramCredentialRecord, ZkMigrationStateRecord,
+    AccessControlEntryRecord, ClientQuotaRecord, ConfigRecord, DelegationTokenRecord, FeatureLevelRecord,
+    MetadataRecord, PartitionRecord, ProducerIdsRecord, RegisterBrokerRecord, RegisterControllerRecord, TopicRecord,
+    UserScramCredentialRecord, ZkMigrationStateRecord,
     client_quota_record::EntityData,
     register_broker_record::{BrokerEndpoint, BrokerFeature},
     register_controller_record::{ControllerEndpoint, ControllerFeature},
 };
 
-use super::{
-    BrokerRegistration, ControllerRegistration, METADATA_VERSION, MetadataImage, PartitionImage,
-};
+use super::{BrokerRegistration, ControllerRegistration, METADATA_VERSION, MetadataImage, PartitionImage};
 
 impl MetadataImage {
     /// The records of a snapshot, in Kafka's order: features first, since they decide how the rest is read.
     pub fn to_records(&self) -> Vec<MetadataRecord> {
         let mut out = Vec::new();
         self.feature_records(&mut out);
-        out.extend(
-            self.cluster
-                .brokers
-                .values()
-                .map(|broker| MetadataRecord::RegisterBroker(broker_record(broker))),
-        );
-        out.extend(
-            self.cluster
-                .controllers
-                .values()
-                .map(|c| MetadataRecord::RegisterController(controller_record(c))),
-        );
+        out.extend(self.cluster.brokers.values().map(|broker| MetadataRecord::RegisterBroker(broker_record(broker))));
+        out.extend(self.cluster.controllers.values().map(|c| MetadataRecord::RegisterController(controller_record(c))));
         for topic in self.topics.sorted_by_name() {
-            out.push(MetadataRecord::Topic(TopicRecord {
-                name: topic.name.to_string(),
-                topic_id: topic.id,
-            }));
+            out.push(MetadataRecord::Topic(TopicRecord { name: topic.name.to_string(), topic_id: topic.id }));
             for (&partition, image) in &topic.partitions {
-                out.push(MetadataRecord::Partition(partition_record(
-                    topic.id, partition, image,
-                )));
+                out.push(MetadataRecord::Partition(partition_record(topic.id, partition, image)));
             }
         }
         let mut configs: Vec<_> = self.configs.iter().collect();
@@ -55,15 +38,8 @@ impl MetadataImage {
             }));
         }
         for (entity, values) in &self.quotas.entities {
-            let entity = || {
-                entity
-                    .iter()
-                    .map(|(t, n)| EntityData {
-                        entity_type: t.clone(),
-                        entity_name: n.clone(),
-                    })
-                    .collect()
-            };
+            let entity =
+                || entity.iter().map(|(t, n)| EntityData { entity_type: t.clone(), entity_name: n.clone() }).collect();
             out.extend(values.iter().map(|(key, &value)| {
                 MetadataRecord::ClientQuota(ClientQuotaRecord {
                     entity: entity(),
@@ -74,11 +50,7 @@ impl MetadataImage {
             }));
         }
         if self.next_producer_id > 0 {
-            let record = ProducerIdsRecord {
-                broker_id: -1,
-                broker_epoch: -1,
-                next_producer_id: self.next_producer_id,
-            };
+            let record = ProducerIdsRecord { broker_id: -1, broker_epoch: -1, next_producer_id: self.next_producer_id };
             out.push(MetadataRecord::ProducerIds(record));
         }
         self.security_records(&mut out);
@@ -87,25 +59,15 @@ impl MetadataImage {
 
     fn feature_records(&self, out: &mut Vec<MetadataRecord>) {
         let feature = |name: &str, level| {
-            MetadataRecord::FeatureLevel(FeatureLevelRecord {
-                name: name.to_owned(),
-                feature_level: level,
-            })
+            MetadataRecord::FeatureLevel(FeatureLevelRecord { name: name.to_owned(), feature_level: level })
         };
         if self.features.metadata_version > 0 {
             out.push(feature(METADATA_VERSION, self.features.metadata_version));
         }
-        out.extend(
-            self.features
-                .levels
-                .iter()
-                .map(|(name, &level)| feature(name, level)),
-        );
+        out.extend(self.features.levels.iter().map(|(name, &level)| feature(name, level)));
         if self.features.zk_migration_state != 0 {
             let zk_migration_state = self.features.zk_migration_state;
-            out.push(MetadataRecord::ZkMigrationState(ZkMigrationStateRecord {
-                zk_migration_state,
-            }));
+            out.push(MetadataRecord::ZkMigrationState(ZkMigrationStateRecord { zk_migration_state }));
         }
     }
 
@@ -122,21 +84,16 @@ impl MetadataImage {
                 permission_type: ace.permission_type,
             })
         }));
-        out.extend(
-            self.scram
-                .credentials
-                .iter()
-                .map(|((mechanism, user), credential)| {
-                    MetadataRecord::UserScramCredential(UserScramCredentialRecord {
-                        name: user.clone(),
-                        mechanism: *mechanism,
-                        salt: credential.salt.clone(),
-                        stored_key: credential.stored_key.clone(),
-                        server_key: credential.server_key.clone(),
-                        iterations: credential.iterations,
-                    })
-                }),
-        );
+        out.extend(self.scram.credentials.iter().map(|((mechanism, user), credential)| {
+            MetadataRecord::UserScramCredential(UserScramCredentialRecord {
+                name: user.clone(),
+                mechanism: *mechanism,
+                salt: credential.salt.clone(),
+                stored_key: credential.stored_key.clone(),
+                server_key: credential.server_key.clone(),
+                iterations: credential.iterations,
+            })
+        }));
         out.extend(self.tokens.tokens.iter().map(|(token_id, token)| {
             MetadataRecord::DelegationToken(DelegationTokenRecord {
                 owner: token.owner.clone(),
@@ -180,8 +137,7 @@ fn broker_record(broker: &BrokerRegistration) -> RegisterBrokerRecord {
         fenced: broker.fenced,
         in_controlled_shutdown: broker.in_controlled_shutdown,
         log_dirs: broker.log_dirs.clone(),
-        cordoned_log_dirs: (!broker.cordoned_log_dirs.is_empty())
-            .then(|| broker.cordoned_log_dirs.clone()),
+        cordoned_log_dirs: (!broker.cordoned_log_dirs.is_empty()).then(|| broker.cordoned_log_dirs.clone()),
     }
 }
 
@@ -212,11 +168,7 @@ fn controller_record(controller: &ControllerRegistration) -> RegisterControllerR
     }
 }
 
-pub(crate) fn partition_record(
-    topic_id: Uuid,
-    partition: i32,
-    image: &PartitionImage,
-) -> PartitionRecord {
+pub(crate) fn partition_record(topic_id: Uuid, partition: i32, image: &PartitionImage) -> PartitionRecord {
     let some = |list: &Vec<i32>| (!list.is_empty()).then(|| list.clone());
     PartitionRecord {
         partition_id: partition,

@@ -70,10 +70,7 @@ impl PartitionImage {
     /// The directory of `broker_id`'s replica; `UNASSIGNED_DIR` when unknown.
     pub fn directory_of(&self, broker_id: i32) -> Uuid {
         let index = self.replicas.iter().position(|&id| id == broker_id);
-        index
-            .and_then(|i| self.directories.get(i))
-            .copied()
-            .unwrap_or(Uuid::UNASSIGNED_DIR)
+        index.and_then(|i| self.directories.get(i)).copied().unwrap_or(Uuid::UNASSIGNED_DIR)
     }
 }
 
@@ -151,14 +148,7 @@ impl TopicsImage {
     pub(crate) fn insert_topic(&mut self, name: &str, id: Uuid) {
         let name: Arc<str> = name.into();
         self.by_name.insert(name.clone(), id);
-        self.by_id.insert(
-            id,
-            Arc::new(TopicImage {
-                name,
-                id,
-                partitions: BTreeMap::new(),
-            }),
-        );
+        self.by_id.insert(id, Arc::new(TopicImage { name, id, partitions: BTreeMap::new() }));
     }
 
     pub(crate) fn remove_topic(&mut self, id: Uuid) -> Option<Arc<TopicImage>> {
@@ -170,12 +160,7 @@ impl TopicsImage {
     }
 
     /// False when there is no such topic.
-    pub(crate) fn put_partition(
-        &mut self,
-        id: Uuid,
-        partition: i32,
-        image: PartitionImage,
-    ) -> bool {
+    pub(crate) fn put_partition(&mut self, id: Uuid, partition: i32, image: PartitionImage) -> bool {
         let Some(topic) = self.by_id.get(&id) else {
             return false;
         };

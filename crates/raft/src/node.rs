@@ -1,0 +1,322 @@
+//! The driver: carries out what the core decides, on a log and a vote file, and lets readers follow what is committed.
+//!
+//! Everything is decided under one lock, held for a step and its effects (one write to the log at most, never across an
+//! await). Readers wait on `watch`, then read the committed records themselves: there is no queue to bound.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use milena_common::Clock;
+use tokio::sync::watch;
+
+use crate::batch::{BatchError, LogBatch, read_batches};
+use crate::core::{Input, Output, RaftConfig, RaftCore};
+use crate::log::{OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
+use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
+use crate::snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
+
+/// Why a node cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RaftError {
+    #[error(transparent)]
+    Log(#[from] RaftLogError),
+    #[error("cannot read or write quorum-state: {0}")]
+    QuorumState(#[from] std::io::Error),
+    #[error(transparent)]
+    BadQuorumState(#[from] QuorumStateError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error("a quorum of {0} voters is not supported yet")]
+    Voters(usize),
+    #[error("this node ({node_id}) is not the voter {voter}")]
+    NotVoter { node_id: i32, voter: i32 },
+    #[error("the metadata log starts at offset {start}, but no snapshot holds what came before")]
+    SnapshotMissing { start: i64 },
+}
+
+/// Why records were not appended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("this node does not lead epoch {0}")]
+    NotLeader(i32),
+    #[error("{bytes} bytes of records do not fit one batch")]
+    TooLarge { bytes: usize },
+    #[error(transparent)]
+    Log(#[from] RaftLogError),
+}
+
+/// Why committed records cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// They were replaced by a snapshot.
+    #[error("offset is below the start of the log at {start}")]
+    BelowStart { start: i64 },
+    #[error(transparent)]
+    Log(#[from] RaftLogError),
+    #[error("the metadata log is damaged: {0}")]
+    Batch(#[from] BatchError),
+}
+
+/// What the quorum looks like from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuorumStatus {
+    /// -1 while there is none.
+    pub leader_id: i32,
+    pub epoch: i32,
+    /// Everything below is committed.
+    pub high_watermark: i64,
+    /// Where the leader's epoch begins, while this node leads.
+    pub epoch_start_offset: Option<i64>,
+    /// The log failed: the node must stop.
+    pub failed: bool,
+}
+
+struct Inner {
+    core: RaftCore,
+    failed: bool,
+}
+
+/// One member of the quorum.
+pub struct RaftNode {
+    inner: Mutex<Inner>,
+    log: Arc<dyn RaftLog>,
+    votes: Box<dyn QuorumStateStore>,
+    clock: Arc<dyn Clock>,
+    status: watch::Sender<QuorumStatus>,
+    durable: watch::Receiver<i64>,
+}
+
+impl RaftNode {
+    /// Reads what is on disk and, being alone, takes the lead. `run` must be driven for anything to be committed.
+    ///
+    /// # Errors
+    /// See [`RaftError`].
+    pub fn start(
+        config: RaftConfig,
+        log: Arc<dyn RaftLog>,
+        votes: Box<dyn QuorumStateStore>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<RaftNode>, RaftError> {
+        match config.voters.as_slice() {
+            [only] if only.id == config.node_id => {}
+            [only] => return Err(RaftError::NotVoter { node_id: config.node_id, voter: only.id }),
+            several => return Err(RaftError::Voters(several.len())),
+        }
+        let state = match votes.read()? {
+            Some(text) if !text.trim().is_empty() => QuorumState::from_json(text.trim())?,
+            _ => QuorumState::default(),
+        };
+        let snapshot = newest_usable(&*log)?;
+        let snapshot_end = snapshot.map_or(0, |id| id.offset);
+        if log.start_offset() > snapshot_end {
+            return Err(RaftError::SnapshotMissing { start: log.start_offset() });
+        }
+        if log.end_offset() < snapshot_end {
+            log.truncate_fully_and_start_at(snapshot_end)?;
+        }
+        let last_epoch = log.last_epoch().max(snapshot.map_or(0, |id| id.epoch));
+        let core = RaftCore::new(config, state, log.end_offset(), log.durable_end_offset(), last_epoch, snapshot_end);
+        let (durable_sender, durable) = watch::channel(log.durable_end_offset());
+        log.on_durable(Arc::new(move |end_offset| {
+            durable_sender.send_if_modified(|known| {
+                let rose = end_offset > *known;
+                *known = end_offset.max(*known);
+                rose
+            });
+        }));
+        let (status, _) = watch::channel(status_of(&core, false));
+        let node = RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, durable };
+        {
+            let mut inner = node.lock();
+            node.step(&mut inner, Input::Start)?;
+            let end_offset = node.log.durable_end_offset();
+            node.step(&mut inner, Input::Durable { end_offset })?;
+        }
+        Ok(Arc::new(node))
+    }
+
+    /// Follows the log's durable end until the node is dropped by everybody else or its log is closed.
+    pub async fn run(self: Arc<Self>) {
+        let mut durable = self.durable.clone();
+        loop {
+            let end_offset = *durable.borrow_and_update();
+            if self.step(&mut self.lock(), Input::Durable { end_offset }).is_err() || durable.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The status now, and a way to wait for the next.
+    pub fn watch(&self) -> watch::Receiver<QuorumStatus> {
+        self.status.subscribe()
+    }
+
+    pub fn status(&self) -> QuorumStatus {
+        *self.status.borrow()
+    }
+
+    /// The offset the next record gets.
+    pub fn end_offset(&self) -> i64 {
+        self.lock().core.log_end_offset()
+    }
+
+    /// Appends records as one batch in `epoch`; returns the last one's offset. They are committed when the high watermark
+    /// passes it.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn append(&self, epoch: i32, records: Vec<Bytes>) -> Result<i64, AppendError> {
+        let mut inner = self.lock();
+        let outputs = self.step(&mut inner, Input::Append { epoch, records }).map_err(|error| match error {
+            RaftError::Log(error) => AppendError::Log(error),
+            other => AppendError::Log(RaftLogError::Storage(other.to_string())),
+        })?;
+        for output in outputs {
+            match output {
+                Output::Appended { last_offset } => return Ok(last_offset),
+                Output::TooLarge { bytes } => return Err(AppendError::TooLarge { bytes }),
+                _ => {}
+            }
+        }
+        Err(AppendError::NotLeader(epoch))
+    }
+
+    /// Committed batches from `from` on, about `max_bytes` of them; none when everything was read.
+    ///
+    /// # Errors
+    /// `BelowStart` when a snapshot must be read instead.
+    pub fn read_committed(&self, from: i64, max_bytes: usize) -> Result<Vec<LogBatch>, ReadError> {
+        let start = self.log.start_offset();
+        if from < start {
+            return Err(ReadError::BelowStart { start });
+        }
+        let high_watermark = self.status().high_watermark;
+        if from >= high_watermark {
+            return Ok(Vec::new());
+        }
+        Ok(read_batches(self.log.read(from, high_watermark, max_bytes)?)?)
+    }
+
+    /// The newest snapshot that is complete.
+    ///
+    /// # Errors
+    /// When the directory or the snapshot cannot be read.
+    pub fn newest_snapshot(&self) -> Result<Option<(OffsetAndEpoch, Snapshot)>, RaftError> {
+        match newest_usable(&*self.log)? {
+            Some(id) => Ok(Some((id, read_snapshot(self.log.read_snapshot(id)?)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a snapshot of the committed state that ends at `id`, unless there is one.
+    ///
+    /// # Errors
+    /// When it cannot be written; the log is whole nevertheless.
+    pub fn write_snapshot(&self, id: OffsetAndEpoch, snapshot: &Snapshot) -> Result<(), RaftError> {
+        if self.log.snapshots()?.iter().any(|file| file.id.offset >= id.offset) {
+            return Ok(());
+        }
+        let content = build_snapshot(snapshot, id.epoch, self.clock.now().wall_ms)?;
+        Ok(self.log.write_snapshot(id, &content)?)
+    }
+
+    /// Deletes the oldest snapshots, and the log before the oldest that stays, while all together is larger than
+    /// `retention_bytes` (-1: never) or the oldest was replaced more than `retention_ms` ago (-1: never). The newest always
+    /// stays.
+    ///
+    /// # Errors
+    /// When a file cannot be deleted.
+    pub fn clean(&self, retention_bytes: i64, retention_ms: i64) -> Result<(), RaftError> {
+        let mut snapshots = self.log.snapshots()?;
+        let now_ms = self.clock.now().wall_ms;
+        while let [oldest, next, ..] = snapshots.as_slice() {
+            let (oldest, next) = (*oldest, *next);
+            let total = self.log.size_in_bytes() + snapshots.iter().map(|s| s.size_in_bytes).sum::<u64>();
+            let too_large = u64::try_from(retention_bytes).is_ok_and(|limit| total > limit);
+            if !too_large && !self.is_older(oldest, now_ms, retention_ms)? {
+                break;
+            }
+            self.log.advance_start_offset(next.id.offset)?;
+            self.log.delete_snapshot(oldest.id)?;
+            snapshots.remove(0);
+        }
+        Ok(())
+    }
+
+    fn is_older(&self, file: SnapshotFile, now_ms: i64, retention_ms: i64) -> Result<bool, RaftError> {
+        if retention_ms < 0 {
+            return Ok(false);
+        }
+        let snapshot = read_snapshot(self.log.read_snapshot(file.id)?)?;
+        Ok(now_ms.saturating_sub(snapshot.last_contained_log_timestamp_ms) > retention_ms)
+    }
+
+    /// Leads no more.
+    pub fn shutdown(&self) {
+        let mut inner = self.lock();
+        // Only an effect can fail, and resigning has none.
+        let _ = self.step(&mut inner, Input::Shutdown);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step of the core and its effects. After a failed effect the node leads no more.
+    fn step(&self, inner: &mut Inner, input: Input) -> Result<Vec<Output>, RaftError> {
+        let now = self.clock.now();
+        let outputs = inner.core.step(now, input);
+        let mut result = Ok(());
+        for output in &outputs {
+            result = match output {
+                Output::WriteQuorumState(state) => self.votes.write(&state.to_json()).map_err(RaftError::from),
+                Output::AppendBatch(batch) => self.log.append(batch.clone(), now).map_err(RaftError::from),
+                _ => Ok(()),
+            };
+            if result.is_err() {
+                break;
+            }
+        }
+        if let Err(error) = &result {
+            tracing::error!(%error, epoch = inner.core.epoch(), "metadata log failed, leading no more");
+            inner.failed = true;
+            inner.core.step(now, Input::LogFailed);
+        }
+        let status = status_of(&inner.core, inner.failed);
+        self.status.send_if_modified(|known| std::mem::replace(known, status) != status);
+        result.map(|()| outputs)
+    }
+}
+
+fn status_of(core: &RaftCore, failed: bool) -> QuorumStatus {
+    let epoch_start_offset = match core.role() {
+        crate::core::Role::Leader { epoch_start_offset } => Some(epoch_start_offset),
+        _ => None,
+    };
+    QuorumStatus {
+        leader_id: if epoch_start_offset.is_some() { core.leader_id() } else { -1 },
+        epoch: core.epoch(),
+        high_watermark: core.high_watermark(),
+        epoch_start_offset,
+        failed,
+    }
+}
+
+/// The newest snapshot that can be read whole. An unreadable one is only passed over when the log still holds what it held.
+fn newest_usable(log: &dyn RaftLog) -> Result<Option<OffsetAndEpoch>, RaftError> {
+    for file in log.snapshots()?.into_iter().rev() {
+        match read_snapshot(log.read_snapshot(file.id)?) {
+            Ok(_) => return Ok(Some(file.id)),
+            Err(error) => {
+                tracing::error!(offset = file.id.offset, epoch = file.id.epoch, %error, "metadata snapshot cannot be used")
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl std::fmt::Debug for RaftNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RaftNode").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
