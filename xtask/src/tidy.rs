@@ -132,7 +132,10 @@ fn config_marks(files: &[File]) -> Vec<String> {
             let pieces: Vec<&str> = word.split('.').collect();
             words.extend(&pieces);
             // `config.num_partitions`, `self.cfg.num_partitions`: the piece before tells whose field it is.
-            let of_config = pieces.windows(2).filter(|w| w[0].contains("config") || w[0].contains("cfg"));
+            let holder = |piece: &str| {
+                piece.contains("config") || piece.contains("cfg") || ["broker", "topic", "properties"].contains(&piece)
+            };
+            let of_config = pieces.windows(2).filter(|w| holder(w[0]));
             if !name.starts_with("crates/common/") {
                 fields.extend(of_config.map(|w| w[1]));
             }

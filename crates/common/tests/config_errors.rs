@@ -66,3 +66,36 @@ fn bad_settings_are_refused_in_kafkas_words() {
     }
     assert!(wrong.is_empty(), "{} answers differ:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+proptest::proptest! {
+    /// Whatever stands in the keys that are parsed further, the answer is a configuration or an error, and a configuration can be
+    /// read in full.
+    #[test]
+    fn any_text_is_a_configuration_or_an_error(
+        listeners in "(PLAINTEXT|SSL|X|é|)(:/{0,2})[a-z0-9.:\\[\\]]{0,12}(,[A-Z]{0,9}://:[0-9]{0,6})?",
+        map in "([A-Z]{0,4}:?(PLAINTEXT|SSL|Y)?,?){0,3}",
+        voters in "([0-9]{0,11}@?[a-z]{0,3}:?[0-9]{0,6},?){0,3}",
+        limits in "([0-9.]{0,9}:?[0-9]{0,4},?){0,3}",
+    ) {
+        for key_and_text in [
+            ("listeners", &listeners),
+            ("advertised.listeners", &listeners),
+            ("listener.security.protocol.map", &map),
+            ("controller.quorum.voters", &voters),
+            ("controller.quorum.bootstrap.servers", &voters),
+            ("max.connections.per.ip.overrides", &limits),
+        ] {
+            let mut given = settings("BASE");
+            given.insert(key_and_text.0.to_owned(), key_and_text.1.clone());
+            if let Ok(config) = BrokerConfig::from_properties(given) {
+                for endpoint in config.endpoints().unwrap() {
+                    let again = format!("{endpoint}");
+                    proptest::prop_assert!(again.starts_with(&endpoint.listener));
+                }
+                config.advertised_endpoints().unwrap();
+                config.voters().unwrap();
+                config.connections_per_ip().unwrap();
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ config_def! {
     "message.timestamp.type" => message_timestamp_type: TimestampType = "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide Public idle, "Whose clock stamps records: CreateTime or LogAppendTime.";
     "min.cleanable.dirty.ratio" => min_cleanable_dirty_ratio: f64 = "0.5", Fraction(0.0, 1.0), ClusterWide Public idle, "Share of not yet compacted bytes at which the log is compacted.";
     "min.compaction.lag.ms" => min_compaction_lag_ms: i64 = "0", AtLeast(0), ClusterWide Public idle, "A record stays at least so long before compaction.";
-    "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public idle, "In-sync replicas without which acks=all is refused.";
+    "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public live, "In-sync replicas without which acks=all is refused.";
     "preallocate" => preallocate: bool = "false", Any, ClusterWide Public idle, "A new segment file gets its full size at once.";
     "remote.log.copy.disable" => remote_log_copy_disable: bool = "false", Any, ClusterWide Public idle, "Nothing more is copied to remote storage.";
     "remote.log.delete.on.disable" => remote_log_delete_on_disable: bool = "false", Any, ClusterWide Public idle, "Switching remote storage off deletes what is there.";
@@ -44,5 +44,5 @@ config_def! {
     "segment.index.bytes" => segment_index_bytes: i32 = "10485760", AtLeast(4), ClusterWide Public idle, "Largest offset index file.";
     "segment.jitter.ms" => segment_jitter_ms: i64 = "0", AtLeast(0), ClusterWide Public idle, "Random part taken off segment.ms.";
     "segment.ms" => segment_ms: i64 = "604800000", AtLeast(1), ClusterWide Public idle, "Age at which a segment is closed.";
-    "unclean.leader.election.enable" => unclean_leader_election_enable: bool = "false", Any, ClusterWide Public idle, "A replica that lacks records may become leader if no other is left; records are lost.";
+    "unclean.leader.election.enable" => unclean_leader_election_enable: bool = "false", Any, ClusterWide Public live, "A replica that lacks records may become leader if no other is left; records are lost.";
 }
