@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use milena_protocol::{Decode, Encode, Message, Reader};
+use milena_protocol::{Decode, Encode, Reader};
 
 type Target = fn(Bytes, i16);
 

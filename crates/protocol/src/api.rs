@@ -32,10 +32,7 @@ impl Listeners {
 impl ApiKey {
     /// The API of a number, if there is one.
     pub fn from_i16(key: i16) -> Option<ApiKey> {
-        TABLE
-            .binary_search_by_key(&key, |row| row.key as i16)
-            .ok()
-            .map(|index| TABLE[index].key)
+        TABLE.binary_search_by_key(&key, |row| row.key as i16).ok().map(|index| TABLE[index].key)
     }
 
     /// Every API, ordered by key.

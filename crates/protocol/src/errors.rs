@@ -217,9 +217,6 @@ mod tests {
             assert_eq!(error.code(), index as i16 - 1);
             assert_eq!(ErrorCode::from_code(error.code()), *error);
         }
-        assert_eq!(
-            ErrorCode::from_code(i16::MAX),
-            ErrorCode::UnknownServerError
-        );
+        assert_eq!(ErrorCode::from_code(i16::MAX), ErrorCode::UnknownServerError);
     }
 }

@@ -26,11 +26,7 @@ pub enum FrameError {
 pub fn frame_length(prefix: [u8; LENGTH_BYTES], limit: usize) -> Result<usize, FrameError> {
     let length = i32::from_be_bytes(prefix);
     let length = usize::try_from(length).map_err(|_| FrameError::Negative(length))?;
-    if length > limit {
-        Err(FrameError::TooLarge { length, limit })
-    } else {
-        Ok(length)
-    }
+    if length > limit { Err(FrameError::TooLarge { length, limit }) } else { Ok(length) }
 }
 
 /// The chunks of a frame, behind their length.
@@ -53,13 +49,7 @@ mod tests {
     #[test]
     fn lengths_are_bounded() {
         assert_eq!(frame_length([0, 0, 1, 0], 256), Ok(256));
-        assert_eq!(
-            frame_length([0, 0, 1, 1], 256),
-            Err(FrameError::TooLarge {
-                length: 257,
-                limit: 256
-            })
-        );
+        assert_eq!(frame_length([0, 0, 1, 1], 256), Err(FrameError::TooLarge { length: 257, limit: 256 }));
         assert_eq!(frame_length([0xff; 4], 256), Err(FrameError::Negative(-1)));
     }
 }

@@ -51,8 +51,7 @@ pub fn decode_framed(bytes: Bytes) -> Result<MetadataRecord, FramedError> {
     let type_id = r.get_uvarint()?;
     let version = i16::try_from(r.get_uvarint()?).unwrap_or(-1);
     let known = i16::try_from(type_id).map_err(|_| FramedError::UnknownType(type_id))?;
-    let record = MetadataRecord::decode_body(known, &mut r, version)?
-        .ok_or(FramedError::UnknownType(type_id))?;
+    let record = MetadataRecord::decode_body(known, &mut r, version)?.ok_or(FramedError::UnknownType(type_id))?;
     r.finish()?;
     Ok(record)
 }
@@ -105,9 +104,5 @@ pub(crate) fn split_prefix(bytes: &Bytes) -> Result<(i16, Reader), DecodeError> 
 
 fn join(w: Writer) -> Bytes {
     let mut chunks = w.finish();
-    if chunks.len() == 1 {
-        chunks.pop().unwrap_or_default()
-    } else {
-        chunks.concat().into()
-    }
+    if chunks.len() == 1 { chunks.pop().unwrap_or_default() } else { chunks.concat().into() }
 }

@@ -20,11 +20,7 @@ pub fn request_header_version(key: ApiKey, version: i16) -> i16 {
 
 /// The header version of a response. ApiVersions keeps to 0, so that a client can read an answer to a version unknown here.
 pub fn response_header_version(key: ApiKey, version: i16) -> i16 {
-    if key != ApiKey::ApiVersions && key.is_flexible(version) {
-        1
-    } else {
-        0
-    }
+    if key != ApiKey::ApiVersions && key.is_flexible(version) { 1 } else { 0 }
 }
 
 /// What can be said of a request from its first bytes.
@@ -42,11 +38,7 @@ impl Preamble {
     /// [`DecodeError::Truncated`].
     pub fn peek(frame: &Bytes) -> Result<Preamble, DecodeError> {
         let mut r = Reader::new(frame.clone());
-        Ok(Preamble {
-            api_key: r.get_i16()?,
-            api_version: r.get_i16()?,
-            correlation_id: r.get_i32()?,
-        })
+        Ok(Preamble { api_key: r.get_i16()?, api_version: r.get_i16()?, correlation_id: r.get_i32()? })
     }
 }
 
@@ -55,11 +47,7 @@ impl RequestHeader {
     ///
     /// # Errors
     /// See [`DecodeError`].
-    pub fn decode_for(
-        r: &mut Reader,
-        key: ApiKey,
-        version: i16,
-    ) -> Result<RequestHeader, DecodeError> {
+    pub fn decode_for(r: &mut Reader, key: ApiKey, version: i16) -> Result<RequestHeader, DecodeError> {
         RequestHeader::read(r, request_header_version(key, version))
     }
 
@@ -85,6 +73,5 @@ pub fn put_response_header(w: &mut Writer, key: ApiKey, version: i16, correlatio
 /// # Errors
 /// See [`DecodeError`].
 pub fn get_response_header(r: &mut Reader, key: ApiKey, version: i16) -> Result<i32, DecodeError> {
-    ResponseHeader::read(r, response_header_version(key, version))
-        .map(|header| header.correlation_id)
+    ResponseHeader::read(r, response_header_version(key, version)).map(|header| header.correlation_id)
 }

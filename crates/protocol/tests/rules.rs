@@ -4,10 +4,13 @@ use bytes::Bytes;
 use milena_common::Uuid;
 use milena_protocol::messages::*;
 use milena_protocol::stored::{group, metadata};
-use milena_protocol::{ApiKey, Decode, DecodeError, Encode, EncodeError, Reader, RequestHeader, Writer, header, response_header_version};
+use milena_protocol::{
+    ApiKey, Decode, DecodeError, Encode, EncodeError, Reader, RequestHeader, Writer, header, response_header_version,
+};
 
 fn hex(text: &str) -> Bytes {
-    let digits: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| (b as char).to_digit(16).unwrap() as u8).collect();
+    let digits: Vec<u8> =
+        text.bytes().filter(|b| !b.is_ascii_whitespace()).map(|b| (b as char).to_digit(16).unwrap() as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
@@ -19,7 +22,10 @@ fn joined(writer: Writer) -> Vec<u8> {
 fn a_field_the_version_cannot_carry_is_refused_unless_ignorable() {
     let request = JoinGroupRequest { group_instance_id: Some("static".into()), ..Default::default() };
     assert!(request.encode_to_bytes(5).is_ok());
-    assert_eq!(request.encode_to_bytes(4), Err(EncodeError::FieldNotInVersion { field: "group_instance_id", version: 4 }));
+    assert_eq!(
+        request.encode_to_bytes(4),
+        Err(EncodeError::FieldNotInVersion { field: "group_instance_id", version: 4 })
+    );
     // the throttle time may be left out
     let response = JoinGroupResponse { throttle_time_ms: 7, protocol_name: Some("range".into()), ..Default::default() };
     let old = JoinGroupResponse::decode(&mut Reader::new(response.encode_to_bytes(1).unwrap()), 1).unwrap();
@@ -48,7 +54,8 @@ fn strings_longer_than_their_length_field_are_refused() {
 fn records_pass_through_without_a_copy() {
     let records = Bytes::from(vec![0x5a; 100_000]);
     let partition = produce_request::PartitionProduceData { index: 3, records: Some(records.clone()) };
-    let topic = produce_request::TopicProduceData { name: "t".into(), partition_data: vec![partition], ..Default::default() };
+    let topic =
+        produce_request::TopicProduceData { name: "t".into(), partition_data: vec![partition], ..Default::default() };
     let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() };
     let mut writer = Writer::new();
     request.encode(&mut writer, 9).unwrap();
@@ -76,7 +83,12 @@ fn golden_requests_of_three_ages() {
         min_bytes: 1,
         topics: vec![fetch_request::FetchTopic {
             topic: "t".into(),
-            partitions: vec![fetch_request::FetchPartition { partition: 1, fetch_offset: 2, partition_max_bytes: 3, ..Default::default() }],
+            partitions: vec![fetch_request::FetchPartition {
+                partition: 1,
+                fetch_offset: 2,
+                partition_max_bytes: 3,
+                ..Default::default()
+            }],
             ..Default::default()
         }],
         ..Default::default()
@@ -138,7 +150,13 @@ fn coordinator_records_stand_behind_type_and_version() {
     assert_eq!(bytes, hex("0001 0001 67 0001 74 00000007"));
     assert_eq!(group::Key::decode(&bytes), Ok(group::Key::OffsetCommit(key)));
     assert_eq!(group::Key::decode(&hex("7fff")), Ok(group::Key::Unknown(0x7fff)));
-    let value = group::OffsetCommitValue { offset: 3, leader_epoch: 2, metadata: "m".into(), commit_timestamp: 4, ..Default::default() };
+    let value = group::OffsetCommitValue {
+        offset: 3,
+        leader_epoch: 2,
+        metadata: "m".into(),
+        commit_timestamp: 4,
+        ..Default::default()
+    };
     let bytes = group::encode_value(&value, 3).unwrap();
     assert_eq!(bytes, hex("0003 0000000000000003 00000002 0001 6d 0000000000000004"));
     assert_eq!(group::decode_value(&bytes), Ok(value));

@@ -167,8 +167,20 @@ impl Message {
             Type::I32 | Type::U32 => 4,
             Type::I64 | Type::F64 => 8,
             Type::Uuid => 16,
-            Type::String => if flexible { 1 } else { 2 },
-            Type::Bytes | Type::Records | Type::Array(_) => if flexible { 1 } else { 4 },
+            Type::String => {
+                if flexible {
+                    1
+                } else {
+                    2
+                }
+            }
+            Type::Bytes | Type::Records | Type::Array(_) => {
+                if flexible {
+                    1
+                } else {
+                    4
+                }
+            }
             Type::Struct(_) if null => 1,
             Type::Struct(name) => {
                 let fields = &self.find(name).fields;
@@ -267,7 +279,9 @@ fn struct_index(message: &mut Message, name: &str) -> usize {
 }
 
 fn api(words: &[&str]) -> Result<Api, String> {
-    let ["api", name, "key", key, rest @ ..] = words else { return Err("expected: api NAME key N on LISTENERS".into()) };
+    let ["api", name, "key", key, rest @ ..] = words else {
+        return Err("expected: api NAME key N on LISTENERS".into());
+    };
     let mut api = Api { name: name.to_string(), key: number(key)?, listeners: Vec::new(), unstable_latest: false };
     for word in rest {
         match *word {
@@ -303,7 +317,13 @@ fn message(words: &[&str]) -> Result<Message, String> {
         ["type", id] => Some(number(id)?),
         _ => return Err(format!("unexpected {rest:?}")),
     };
-    Ok(Message { kind, versions, flexible, type_id, structs: vec![Struct { name: name.to_string(), fields: Vec::new() }] })
+    Ok(Message {
+        kind,
+        versions,
+        flexible,
+        type_id,
+        structs: vec![Struct { name: name.to_string(), fields: Vec::new() }],
+    })
 }
 
 fn field(words: &[&str]) -> Result<Field, String> {
@@ -383,7 +403,8 @@ fn check(message: &Message) -> Result<(), String> {
                 return fail("default null, but not nullable");
             }
             if let Some((_, versions)) = f.tag
-                && (!f.versions.covers(versions) || message.flexible.is_none_or(|from| from > versions.min.max(message.versions.min)))
+                && (!f.versions.covers(versions)
+                    || message.flexible.is_none_or(|from| from > versions.min.max(message.versions.min)))
             {
                 return fail("tagged outside the flexible versions");
             }

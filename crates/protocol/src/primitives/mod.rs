@@ -133,10 +133,7 @@ macro_rules! message {
         impl $crate::primitives::Encode for $name {
             fn encode(&self, w: &mut Writer, version: i16) -> Result<(), EncodeError> {
                 if version < $min || version > $max {
-                    return Err(EncodeError::UnsupportedVersion {
-                        message: stringify!($name),
-                        version,
-                    });
+                    return Err(EncodeError::UnsupportedVersion { message: stringify!($name), version });
                 }
                 self.write(w, version)
             }
@@ -144,10 +141,7 @@ macro_rules! message {
         impl $crate::primitives::Decode for $name {
             fn decode(r: &mut Reader, version: i16) -> Result<Self, DecodeError> {
                 if version < $min || version > $max {
-                    return Err(DecodeError::UnsupportedVersion {
-                        message: stringify!($name),
-                        version,
-                    });
+                    return Err(DecodeError::UnsupportedVersion { message: stringify!($name), version });
                 }
                 Self::read(r, version)
             }
@@ -157,10 +151,7 @@ macro_rules! message {
 pub(crate) use message;
 
 /// A value that the version must have.
-pub(crate) fn required<'a, T>(
-    value: &'a Option<T>,
-    field: &'static str,
-) -> Result<&'a T, EncodeError> {
+pub(crate) fn required<'a, T>(value: &'a Option<T>, field: &'static str) -> Result<&'a T, EncodeError> {
     value.as_ref().ok_or(EncodeError::Null { field })
 }
 

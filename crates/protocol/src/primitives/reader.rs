@@ -54,11 +54,7 @@ impl Reader {
     /// # Errors
     /// [`DecodeError::Trailing`].
     pub fn finish(&self) -> Result<(), DecodeError> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(DecodeError::Trailing(self.bytes.len()))
-        }
+        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.bytes.len())) }
     }
 
     fixed! {
@@ -82,20 +78,14 @@ impl Reader {
         let value = self
             .bytes
             .try_get_u128()
-            .map_err(|e| DecodeError::Truncated {
-                needed: e.requested,
-                remaining: e.available,
-            })?;
+            .map_err(|e| DecodeError::Truncated { needed: e.requested, remaining: e.available })?;
         Ok(Uuid::from_u128(value))
     }
 
     /// The next bytes, as a slice of the same allocation.
     pub fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
         if length > self.bytes.len() {
-            return Err(DecodeError::Truncated {
-                needed: length,
-                remaining: self.bytes.len(),
-            });
+            return Err(DecodeError::Truncated { needed: length, remaining: self.bytes.len() });
         }
         Ok(self.bytes.split_to(length))
     }
@@ -123,9 +113,7 @@ impl Reader {
         }
         match self.get_i16()? {
             -1 => Ok(None),
-            length => usize::try_from(length)
-                .map(Some)
-                .map_err(|_| DecodeError::NegativeLength(length.into())),
+            length => usize::try_from(length).map(Some).map_err(|_| DecodeError::NegativeLength(length.into())),
         }
     }
 
@@ -136,17 +124,12 @@ impl Reader {
         }
         match self.get_i32()? {
             -1 => Ok(None),
-            length => usize::try_from(length)
-                .map(Some)
-                .map_err(|_| DecodeError::NegativeLength(length.into())),
+            length => usize::try_from(length).map(Some).map_err(|_| DecodeError::NegativeLength(length.into())),
         }
     }
 
     fn compact_length(&mut self) -> Result<Option<usize>, DecodeError> {
-        Ok(self
-            .get_uvarint()?
-            .checked_sub(1)
-            .map(|length| length as usize))
+        Ok(self.get_uvarint()?.checked_sub(1).map(|length| length as usize))
     }
 
     pub fn get_nullable_string(&mut self, flexible: bool) -> Result<Option<String>, DecodeError> {
@@ -157,20 +140,14 @@ impl Reader {
             return Err(DecodeError::StringTooLong(length));
         }
         let remaining = self.bytes.len();
-        let bytes = self.bytes.get(..length).ok_or(DecodeError::Truncated {
-            needed: length,
-            remaining,
-        })?;
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| DecodeError::InvalidUtf8)?
-            .to_owned();
+        let bytes = self.bytes.get(..length).ok_or(DecodeError::Truncated { needed: length, remaining })?;
+        let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::InvalidUtf8)?.to_owned();
         self.bytes.advance(length);
         Ok(Some(text))
     }
 
     pub fn get_string(&mut self, flexible: bool) -> Result<String, DecodeError> {
-        self.get_nullable_string(flexible)?
-            .ok_or(DecodeError::UnexpectedNull)
+        self.get_nullable_string(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     pub fn get_nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
@@ -181,8 +158,7 @@ impl Reader {
     }
 
     pub fn get_bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
-        self.get_nullable_bytes(flexible)?
-            .ok_or(DecodeError::UnexpectedNull)
+        self.get_nullable_bytes(flexible)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     /// The length of an array whose elements take at least `min_element_size` bytes each.
@@ -205,13 +181,8 @@ impl Reader {
     }
 
     /// As [`Reader::get_nullable_array_len`], for an array that has no null.
-    pub fn get_array_len(
-        &mut self,
-        flexible: bool,
-        min_element_size: usize,
-    ) -> Result<usize, DecodeError> {
-        self.get_nullable_array_len(flexible, min_element_size)?
-            .ok_or(DecodeError::UnexpectedNull)
+    pub fn get_array_len(&mut self, flexible: bool, min_element_size: usize) -> Result<usize, DecodeError> {
+        self.get_nullable_array_len(flexible, min_element_size)?.ok_or(DecodeError::UnexpectedNull)
     }
 
     /// Room for `length` elements; the length was checked against the bytes that are left.
@@ -277,7 +248,10 @@ mod tests {
     #[test]
     fn arrays_are_bounded_by_the_bytes_that_are_left() {
         let lying = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-        assert_eq!(reader(&lying).get_array_len(false, 1), Err(DecodeError::ArrayTooLong { length: i32::MAX as usize, remaining: 4 }));
+        assert_eq!(
+            reader(&lying).get_array_len(false, 1),
+            Err(DecodeError::ArrayTooLong { length: i32::MAX as usize, remaining: 4 })
+        );
         assert_eq!(reader(&[0, 0, 0, 2, 0, 0, 0, 0]).get_array_len(false, 2), Ok(2));
         assert!(reader(&[0, 0, 0, 3, 0, 0, 0, 0]).get_array_len(false, 2).is_err());
     }

@@ -23,10 +23,7 @@ impl Writer {
 
     /// With room for a tail of so many bytes.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self {
-            tail: BytesMut::with_capacity(bytes),
-            ..Self::default()
-        }
+        Self { tail: BytesMut::with_capacity(bytes), ..Self::default() }
     }
 
     /// How many bytes were written.
@@ -113,9 +110,7 @@ impl Writer {
     fn put_compact_length(&mut self, length: Option<usize>) -> Result<(), EncodeError> {
         let plus_one = match length {
             None => 0,
-            Some(length) => {
-                i32::try_from(length).map_err(|_| EncodeError::TooLong(length))? as u32 + 1
-            }
+            Some(length) => i32::try_from(length).map_err(|_| EncodeError::TooLong(length))? as u32 + 1,
         };
         self.put_uvarint(plus_one);
         Ok(())
@@ -133,16 +128,10 @@ impl Writer {
     }
 
     /// At most 32767 bytes, in the compact form too.
-    pub fn put_nullable_string(
-        &mut self,
-        value: Option<&str>,
-        flexible: bool,
-    ) -> Result<(), EncodeError> {
+    pub fn put_nullable_string(&mut self, value: Option<&str>, flexible: bool) -> Result<(), EncodeError> {
         let length = match value {
             None => -1,
-            Some(text) => {
-                i16::try_from(text.len()).map_err(|_| EncodeError::TooLong(text.len()))?
-            }
+            Some(text) => i16::try_from(text.len()).map_err(|_| EncodeError::TooLong(text.len()))?,
         };
         if flexible {
             self.put_uvarint((i32::from(length) + 1) as u32)
@@ -157,11 +146,7 @@ impl Writer {
         self.put_nullable_string(Some(value), flexible)
     }
 
-    pub fn put_nullable_bytes(
-        &mut self,
-        value: Option<&Bytes>,
-        flexible: bool,
-    ) -> Result<(), EncodeError> {
+    pub fn put_nullable_bytes(&mut self, value: Option<&Bytes>, flexible: bool) -> Result<(), EncodeError> {
         self.put_length(value.map(Bytes::len), flexible)?;
         if let Some(bytes) = value {
             self.put_raw(bytes.clone());
@@ -173,11 +158,7 @@ impl Writer {
         self.put_nullable_bytes(Some(value), flexible)
     }
 
-    pub fn put_nullable_array_len(
-        &mut self,
-        length: Option<usize>,
-        flexible: bool,
-    ) -> Result<(), EncodeError> {
+    pub fn put_nullable_array_len(&mut self, length: Option<usize>, flexible: bool) -> Result<(), EncodeError> {
         self.put_length(length, flexible)
     }
 
@@ -188,9 +169,7 @@ impl Writer {
     /// A tagged field whose content was written apart.
     pub fn put_tagged(&mut self, tag: u32, field: Writer) -> Result<(), EncodeError> {
         self.put_uvarint(tag);
-        self.put_uvarint(
-            u32::try_from(field.len()).map_err(|_| EncodeError::TooLong(field.len()))?,
-        );
+        self.put_uvarint(u32::try_from(field.len()).map_err(|_| EncodeError::TooLong(field.len()))?);
         for chunk in field.finish() {
             self.put_raw(chunk);
         }

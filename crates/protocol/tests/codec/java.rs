@@ -37,7 +37,12 @@ enum Answer {
 fn reserialize(libs: &Path, samples: &[Sample]) -> Vec<Answer> {
     let classes = tempfile::tempdir().unwrap();
     let class_path = format!("{}:{}/*", classes.path().display(), libs.display());
-    let compiled = Command::new("javac").args(["-nowarn", "-cp", &class_path, "-d"]).arg(classes.path()).arg(PROGRAM).output().unwrap();
+    let compiled = Command::new("javac")
+        .args(["-nowarn", "-cp", &class_path, "-d"])
+        .arg(classes.path())
+        .arg(PROGRAM)
+        .output()
+        .unwrap();
     assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
     let mut java = Command::new("java")
         .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &class_path, "Reserialize"])
@@ -101,9 +106,21 @@ const ZOOKEEPER_ERA: &[&str] = &["ControlledShutdown", "LeaderAndIsr", "StopRepl
 const STORED: &[&str] = &["Record", "Key", "Value"];
 /// APIs and control records that came after 3.3.
 const LATER_THAN_3_3: &[&str] = &[
-    "AddRaftVoter", "AssignReplicasToDirs", "ConsumerGroupDescribe", "ConsumerGroupHeartbeat", "ControlRecordTypeSchema",
-    "ControllerRegistration", "DescribeTopicPartitions", "EndTxnMarker", "GetTelemetrySubscriptions", "ListConfigResources",
-    "PushTelemetry", "RemoveRaftVoter", "Share", "StreamsGroup", "UpdateRaftVoter",
+    "AddRaftVoter",
+    "AssignReplicasToDirs",
+    "ConsumerGroupDescribe",
+    "ConsumerGroupHeartbeat",
+    "ControlRecordTypeSchema",
+    "ControllerRegistration",
+    "DescribeTopicPartitions",
+    "EndTxnMarker",
+    "GetTelemetrySubscriptions",
+    "ListConfigResources",
+    "PushTelemetry",
+    "RemoveRaftVoter",
+    "Share",
+    "StreamsGroup",
+    "UpdateRaftVoter",
 ];
 
 fn any(parts: &'static [&str]) -> impl Fn(&str) -> bool {

@@ -63,7 +63,8 @@ fn defaults_are_those_of_the_spec() {
             if message.name() == "FetchSnapshotResponse" {
                 continue;
             }
-            let bytes = (codecs[message.name()].default)(version).unwrap_or_else(|e| panic!("{} v{version}: {e}", message.name()));
+            let bytes = (codecs[message.name()].default)(version)
+                .unwrap_or_else(|e| panic!("{} v{version}: {e}", message.name()));
             assert_eq!(bytes, wire::default(&message, version).plain, "{} v{version}", message.name());
         }
     }

@@ -37,10 +37,12 @@ pub fn specs() -> Vec<Message> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../spec");
     let mut all = Vec::new();
     for folder in ["messages", "stored"] {
-        let mut paths: Vec<_> = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut paths: Vec<_> =
+            std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.sort();
         for path in paths.iter().filter(|p| p.extension().is_some_and(|e| e == "kdef")) {
-            let spec = kdef::parse(&std::fs::read_to_string(path).unwrap()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            let spec = kdef::parse(&std::fs::read_to_string(path).unwrap())
+                .unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             all.extend(spec.messages);
         }
     }
@@ -68,18 +70,21 @@ impl Wire {
 
 /// A random value of a message at a version.
 pub fn random(message: &Message, version: i16, rng: &mut Rng) -> Wire {
-    Generator { message, version, flexible: message.flexible_at(version), rng: Some(rng), depth: 0, crowd: Crowd::None }.structure(&message.structs[0])
+    Generator { message, version, flexible: message.flexible_at(version), rng: Some(rng), depth: 0, crowd: Crowd::None }
+        .structure(&message.structs[0])
 }
 
 /// The value with every default.
 pub fn default(message: &Message, version: i16) -> Wire {
-    Generator { message, version, flexible: message.flexible_at(version), rng: None, depth: 0, crowd: Crowd::None }.structure(&message.structs[0])
+    Generator { message, version, flexible: message.flexible_at(version), rng: None, depth: 0, crowd: Crowd::None }
+        .structure(&message.structs[0])
 }
 
 /// Defaults, but many elements in arrays: in the outermost ones, or in the innermost ones of one element each.
 pub fn crowded(message: &Message, version: i16, innermost: bool, elements: usize) -> Wire {
     let crowd = if innermost { Crowd::Innermost(elements) } else { Crowd::Outermost(elements) };
-    Generator { message, version, flexible: message.flexible_at(version), rng: None, depth: 0, crowd }.structure(&message.structs[0])
+    Generator { message, version, flexible: message.flexible_at(version), rng: None, depth: 0, crowd }
+        .structure(&message.structs[0])
 }
 
 #[derive(Clone, Copy)]
@@ -126,12 +131,21 @@ impl Generator<'_> {
     }
 
     fn tags(&mut self, s: &Struct) -> Wire {
-        let mut fields: Vec<&Field> = s.fields.iter().filter(|f| f.versions.contains(self.version) && f.tagged_at(self.version)).collect();
+        let mut fields: Vec<&Field> =
+            s.fields.iter().filter(|f| f.versions.contains(self.version) && f.tagged_at(self.version)).collect();
         fields.sort_by_key(|f| f.tag.map(|(tag, _)| tag));
         let mut count = 0;
         let mut body = Wire::default();
         for f in fields {
-            let default = Generator { message: self.message, version: self.version, flexible: true, rng: None, depth: 0, crowd: Crowd::None }.value(f);
+            let default = Generator {
+                message: self.message,
+                version: self.version,
+                flexible: true,
+                rng: None,
+                depth: 0,
+                crowd: Crowd::None,
+            }
+            .value(f);
             let value = self.value(f);
             if value.plain == default.plain {
                 continue;
@@ -214,7 +228,9 @@ impl Generator<'_> {
             Type::Bool => out.put(&[(number & 1) as u8]),
             Type::I8 => out.put(&(number as i8).to_be_bytes()),
             Type::I16 | Type::U16 => out.put(&(number as i16).to_be_bytes()),
-            Type::I32 | Type::U32 => out.put(&(if number == i64::MAX { i32::MAX } else { number as i32 }).to_be_bytes()),
+            Type::I32 | Type::U32 => {
+                out.put(&(if number == i64::MAX { i32::MAX } else { number as i32 }).to_be_bytes())
+            }
             Type::I64 => out.put(&number.to_be_bytes()),
             Type::F64 => out.put(&(number as f64 / 3.0).to_be_bytes()),
             Type::Uuid => out.put(&(i128::from(number) * 0x1_0000_0001).to_be_bytes()),
@@ -223,10 +239,13 @@ impl Generator<'_> {
                     None => String::new(),
                     Some(rng) => {
                         let length = if rng.chance(3) { 130 + rng.below(200) } else { rng.below(12) };
-                        (0..length).map(|_| ['a', 'Z', '0', '-', '.', 'é', '漢', '🦀', '\0', ' '][rng.below(10)]).collect()
+                        (0..length)
+                            .map(|_| ['a', 'Z', '0', '-', '.', 'é', '漢', '🦀', '\0', ' '][rng.below(10)])
+                            .collect()
                     }
                 };
-                let length = if flexible { uvarint(text.len() as u32 + 1) } else { (text.len() as i16).to_be_bytes().to_vec() };
+                let length =
+                    if flexible { uvarint(text.len() as u32 + 1) } else { (text.len() as i16).to_be_bytes().to_vec() };
                 out.put(&length);
                 out.put(text.as_bytes());
             }
@@ -245,16 +264,33 @@ impl Generator<'_> {
             Type::Array(element) => {
                 let most = if self.depth > 2 { 3 } else { 4 };
                 let leaf = match &**element {
-                    Type::Struct(name) => !self.message.find(name).fields.iter().any(|f| f.versions.contains(self.version) && matches!(f.ty, Type::Array(_))),
+                    Type::Struct(name) => !self
+                        .message
+                        .find(name)
+                        .fields
+                        .iter()
+                        .any(|f| f.versions.contains(self.version) && matches!(f.ty, Type::Array(_))),
                     _ => true,
                 };
                 let count = match &mut self.rng {
                     None => match self.crowd {
                         Crowd::Outermost(n) if self.depth == 1 => n,
-                        Crowd::Innermost(n) => if leaf { n } else { 1 },
+                        Crowd::Innermost(n) => {
+                            if leaf {
+                                n
+                            } else {
+                                1
+                            }
+                        }
                         _ => 0,
                     },
-                    Some(rng) => if self.depth < 3 && rng.chance(1) { 130 } else { rng.below(most) },
+                    Some(rng) => {
+                        if self.depth < 3 && rng.chance(1) {
+                            130
+                        } else {
+                            rng.below(most)
+                        }
+                    }
                 };
                 out.put(&length(count, flexible));
                 for _ in 0..count {
