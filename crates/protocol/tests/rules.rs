@@ -143,6 +143,23 @@ fn metadata_records_stand_in_their_frame() {
     assert!(metadata::decode_framed(hex("01 e307 00 00")).is_err(), "type 995");
 }
 
+/// The one record that no Kafka jar has a class for, so that no differential test reaches it.
+#[test]
+fn golden_access_control_record() {
+    let record = metadata::AccessControlRecord {
+        resource_type: 2,
+        resource_name: Some("t".into()),
+        pattern_type: 3,
+        principal: "User:a".into(),
+        host: "*".into(),
+        operation: 3,
+        permission_type: 2,
+    };
+    let bytes = hex("02 02 74 03 07 557365723a61 02 2a 03 02 00");
+    assert_eq!(record.encode_to_bytes(0).unwrap(), bytes);
+    assert_eq!(metadata::AccessControlRecord::decode(&mut Reader::new(bytes), 0), Ok(record));
+}
+
 #[test]
 fn coordinator_records_stand_behind_type_and_version() {
     let key = group::OffsetCommitKey { group: "g".into(), topic: "t".into(), partition: 7 };
