@@ -1,0 +1,256 @@
+//! Formatting of data directories: `meta.properties` in each, `bootstrap.checkpoint` in the one that holds the metadata log.
+//!
+//! Writes what it is told; deciding what that is, and talking about it, is the tool's business. Called by `kafka-storage
+//! format` and `milena dev`; the server reads back what lies here at start. Files are those of Apache Kafka 4.3.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use milena_common::Uuid;
+use milena_metadata::Bootstrap;
+use milena_metadata::versions::encode_record;
+use milena_protocol::stored::metadata::{MetadataRecord, decode_framed};
+use milena_raft::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
+
+const META_PROPERTIES: &str = "meta.properties";
+const BOOTSTRAP: &str = "bootstrap.checkpoint";
+
+/// A directory to format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatDirectory {
+    pub path: PathBuf,
+    /// Holds the metadata log, and so `bootstrap.checkpoint`.
+    pub metadata: bool,
+    pub id: Uuid,
+}
+
+/// What to write where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatPlan {
+    pub cluster_id: String,
+    pub node_id: i32,
+    /// Level of `metadata.version`.
+    pub metadata_version: i16,
+    /// Levels of the other features; 0 is left out.
+    pub features: BTreeMap<String, i16>,
+    pub directories: Vec<FormatDirectory>,
+}
+
+/// What a formatted directory says about itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaProperties {
+    pub cluster_id: String,
+    pub node_id: i32,
+    /// `None` in directories of before JBOD.
+    pub directory_id: Option<Uuid>,
+    /// 1; 0 in directories of brokers that used ZooKeeper.
+    pub version: i32,
+}
+
+/// Why a directory cannot be formatted or read.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("{path}: {error}")]
+    Io { path: String, error: io::Error },
+    #[error("{path}: {error}")]
+    Snapshot { path: String, error: SnapshotError },
+    #[error("{path}: {what}")]
+    Content { path: String, what: String },
+}
+
+impl FormatError {
+    fn io(path: &Path, error: io::Error) -> Self {
+        FormatError::Io { path: path.display().to_string(), error }
+    }
+
+    fn content(path: &Path, what: impl Into<String>) -> Self {
+        FormatError::Content { path: path.display().to_string(), what: what.into() }
+    }
+}
+
+/// Formats all directories of a plan; those of other data directories are left alone. `now_ms` is the present, in
+/// milliseconds since 1970. The metadata directory comes last: its `meta.properties` says that everything is there.
+///
+/// # Errors
+/// See [`FormatError`]; what was written until then stays.
+pub fn format(plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
+    let (metadata, data): (Vec<_>, Vec<_>) = plan.directories.iter().partition(|directory| directory.metadata);
+    for directory in data.into_iter().chain(metadata) {
+        let path = &directory.path;
+        create_dir(path).map_err(|error| FormatError::io(path, error))?;
+        if directory.metadata {
+            write_bootstrap(path, plan, now_ms)?;
+        }
+        let properties = MetaProperties {
+            cluster_id: plan.cluster_id.clone(),
+            node_id: plan.node_id,
+            directory_id: Some(directory.id),
+            version: 1,
+        };
+        let file = path.join(META_PROPERTIES);
+        write_durably(&file, &[properties.to_text().into()]).map_err(|error| FormatError::io(&file, error))?;
+    }
+    Ok(())
+}
+
+fn write_bootstrap(directory: &Path, plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
+    let file = directory.join(BOOTSTRAP);
+    let bootstrap = Bootstrap::with_features(plan.metadata_version, plan.features.clone());
+    let encode = |record: &MetadataRecord| encode_record(record, plan.metadata_version);
+    let records: Vec<Bytes> = bootstrap
+        .records
+        .iter()
+        .map(encode)
+        .collect::<Result<_, _>>()
+        .map_err(|error| FormatError::content(&file, error.to_string()))?;
+    let snapshot = Snapshot { last_contained_log_timestamp_ms: 0, records };
+    let content = build_snapshot(&snapshot, 0, now_ms)
+        .map_err(|error| FormatError::Snapshot { path: file.display().to_string(), error })?;
+    write_durably(&file, &content).map_err(|error| FormatError::io(&file, error))
+}
+
+/// What `bootstrap.checkpoint` says; `None` when there is no such file.
+///
+/// # Errors
+/// When it cannot be read, or does not say which level the cluster has.
+pub fn read_bootstrap(metadata_directory: &Path) -> Result<Option<Bootstrap>, FormatError> {
+    let file = metadata_directory.join(BOOTSTRAP);
+    let Some(bytes) = read_if_there(&file).map_err(|error| FormatError::io(&file, error))? else {
+        return Ok(None);
+    };
+    let snapshot = read_snapshot(bytes.into())
+        .map_err(|error| FormatError::Snapshot { path: file.display().to_string(), error })?;
+    let records: Vec<MetadataRecord> = snapshot
+        .records
+        .into_iter()
+        .map(decode_framed)
+        .collect::<Result<_, _>>()
+        .map_err(|error| FormatError::content(&file, error.to_string()))?;
+    match Bootstrap::from_records(records) {
+        Some(bootstrap) => Ok(Some(bootstrap)),
+        None => Err(FormatError::content(&file, "no record sets metadata.version")),
+    }
+}
+
+impl MetaProperties {
+    fn to_text(&self) -> String {
+        let directory = self.directory_id.map(|id| format!("directory.id={id}\n")).unwrap_or_default();
+        format!("#\nnode.id={}\n{directory}version={}\ncluster.id={}\n", self.node_id, self.version, self.cluster_id)
+    }
+}
+
+/// What `meta.properties` says; `None` when the directory is not formatted.
+///
+/// # Errors
+/// When the file cannot be read or lacks what it must have.
+pub fn read_meta_properties(directory: &Path) -> Result<Option<MetaProperties>, FormatError> {
+    let file = directory.join(META_PROPERTIES);
+    let Some(bytes) = read_if_there(&file).map_err(|error| FormatError::io(&file, error))? else {
+        return Ok(None);
+    };
+    let text = milena_common::config::properties::decode_latin1(&bytes);
+    let pairs = milena_common::config::properties::parse(&text)
+        .map_err(|error| FormatError::content(&file, error.to_string()))?;
+    let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
+    let integer = |key: &str| match pairs.get(key) {
+        Some(text) => text.trim().parse::<i32>().map_err(|_| FormatError::content(&file, format!("{key} is not a number: {text}"))),
+        None => Err(FormatError::content(&file, format!("{key} is missing"))),
+    };
+    let version = integer("version")?;
+    let node_id = integer(if version == 0 { "broker.id" } else { "node.id" })?;
+    let cluster_id = match pairs.get("cluster.id") {
+        Some(id) => id.clone(),
+        None if version == 0 => String::new(),
+        None => return Err(FormatError::content(&file, "cluster.id is missing")),
+    };
+    let directory_id = match pairs.get("directory.id") {
+        Some(text) => Some(text.parse().map_err(|_| FormatError::content(&file, format!("directory.id is not an id: {text}")))?),
+        None => None,
+    };
+    Ok(Some(MetaProperties { cluster_id, node_id, directory_id, version }))
+}
+
+#[expect(clippy::disallowed_methods, reason = "formatting happens before there is a log directory with a door of its own")]
+fn create_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the files beside the logs, read before these are open")]
+pub(crate) fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a file so that after a crash it is there as a whole or as it was: temporary file, sync, rename, sync of the directory.
+#[expect(clippy::disallowed_methods, reason = "the files beside the logs: vote, snapshots, meta.properties")]
+pub(crate) fn write_durably(path: &Path, pieces: &[Bytes]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    let temporary = PathBuf::from(temporary);
+    let mut file = File::create(&temporary)?;
+    for piece in pieces {
+        file.write_all(piece)?;
+    }
+    file.sync_all()?;
+    drop(file);
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(path: &Path) -> FormatPlan {
+        FormatPlan {
+            cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
+            node_id: 1,
+            metadata_version: 30,
+            features: Bootstrap::at_level(30)
+                .records
+                .iter()
+                .filter_map(|record| match record {
+                    MetadataRecord::FeatureLevel(r) if r.name != "metadata.version" => Some((r.name.clone(), r.feature_level)),
+                    _ => None,
+                })
+                .collect(),
+            directories: vec![
+                FormatDirectory { path: path.join("a"), metadata: true, id: Uuid::from_u128(1000) },
+                FormatDirectory { path: path.join("b"), metadata: false, id: Uuid::from_u128(2000) },
+            ],
+        }
+    }
+
+    #[test]
+    fn what_was_formatted_is_read_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        format(&plan(dir.path()), 1_795_486_006_244).expect("formats");
+        let a = read_meta_properties(&dir.path().join("a")).expect("reads").expect("is formatted");
+        assert_eq!((a.cluster_id.as_str(), a.node_id, a.version), ("MkU3OEVBNTcwNTJENDM2Qg", 1, 1));
+        assert_eq!(a.directory_id, Some(Uuid::from_u128(1000)));
+        assert_eq!(read_bootstrap(&dir.path().join("a")).expect("reads"), Some(Bootstrap::at_level(30)));
+        assert_eq!(read_bootstrap(&dir.path().join("b")).expect("reads"), None);
+        assert_eq!(read_meta_properties(dir.path()).expect("reads"), None);
+    }
+
+    /// Byte for byte the file of `kafka-storage.sh format` of Kafka 4.3.1, but for the times of its batches.
+    #[test]
+    fn bootstrap_checkpoint_is_kafkas() {
+        let dir = tempfile::tempdir().expect("a directory");
+        format(&plan(dir.path()), 1_795_486_006_244).expect("formats");
+        let ours = read_if_there(&dir.path().join("a").join(BOOTSTRAP)).expect("reads").expect("is there");
+        assert_eq!(ours.len(), 411);
+        let records = read_snapshot(ours.into()).expect("is a snapshot").records;
+        assert_eq!(records[0], Bytes::from_static(b"\x01\x0c\x00\x11metadata.version\x00\x1e\x00"));
+        assert_eq!(records[5], Bytes::from_static(b"\x01\x0c\x00\x14transaction.version\x00\x02\x00"));
+    }
+}
