@@ -129,6 +129,30 @@ fn keys_beyond_the_table_are_described_as_kafka_does() {
 }
 
 #[test]
+fn groups_and_client_metrics_are_described_as_kafka_does() {
+    let nothing = Settings::new();
+    let layers = BrokerLayers { file: &nothing, default: &nothing, own: &nothing };
+    let broker = BrokerConfig::parse(Settings::new()).unwrap();
+    let set = |key: &str, value: &str| Settings::from([(key.to_owned(), value.to_owned())]);
+    let overrides = set("consumer.session.timeout.ms", "50000");
+    let mut entries = describe::group(&broker, layers, &overrides, None);
+    entries.extend(describe::client_metrics(&set("interval.ms", "1000"), None));
+    let shown = |name: &str| {
+        let e = entries.iter().find(|e| e.name == name).unwrap();
+        format!("{}={} {}", e.name, e.value.as_deref().unwrap_or("null"), synonyms(e))
+    };
+    for expected in [
+        "consumer.session.timeout.ms=50000 [DYNAMIC_GROUP_CONFIG:consumer.session.timeout.ms, DEFAULT_CONFIG:group.consumer.session.timeout.ms]",
+        "share.delivery.count.limit=5 [DEFAULT_CONFIG:group.share.delivery.count.limit]",
+        "share.isolation.level=read_uncommitted [DEFAULT_CONFIG:share.isolation.level]",
+        "interval.ms=1000 [DYNAMIC_CLIENT_METRICS_CONFIG:interval.ms]",
+        "match= []",
+    ] {
+        assert_eq!(shown(expected.split('=').next().unwrap()), expected);
+    }
+}
+
+#[test]
 fn every_key_of_kafka_3_3_is_known_with_its_type() {
     // These became lists in 4.x; the text of a list is the same.
     let became_lists = [

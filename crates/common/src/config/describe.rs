@@ -240,47 +240,40 @@ pub fn topic(
     .collect()
 }
 
-/// Every key of one group; each has a default at the broker, but for those of share groups only.
+/// Every key of one group; most have a default at the broker, `group.<key>`.
 pub fn group(
     broker: &BrokerConfig,
     layers: BrokerLayers<'_>,
     overrides: &Settings,
     names: Option<&[String]>,
 ) -> Vec<ConfigEntry> {
-    let keys = GroupConfig::KEYS.iter().filter(|key| wanted(key.name, names));
-    keys.map(|key| {
+    let one = |key: &'static ConfigKey| {
         let broker_name = format!("group.{}", key.name);
         let known = BrokerConfig::key(&broker_name);
-        let own = overrides.get(key.name);
+        let own = overrides.get(key.name).map(String::as_str);
         let default = broker.originals.get(&broker_name).map(String::as_str).or(known.and_then(|k| k.default));
-        let mut synonyms =
-            if known.is_some() { layers.synonyms(&broker_name, &[&broker_name], false) } else { Vec::new() };
-        if let Some(value) = own {
-            synonyms.insert(
-                0,
-                ConfigSynonym { name: key.name.to_owned(), value: Some(value.clone()), source: ConfigSource::Group },
-            );
-        }
-        entry(key, own.map(String::as_str).or(default).or(key.default), synonyms)
-    })
-    .collect()
+        let mut synonyms = match known {
+            Some(_) => layers.synonyms(&broker_name, &[&broker_name], false),
+            None => synonym(key, key.default, ConfigSource::Default).into_iter().collect(),
+        };
+        synonyms.splice(0..0, synonym(key, own, ConfigSource::Group));
+        entry(key, own.or(default).or(key.default), synonyms)
+    };
+    GroupConfig::KEYS.iter().filter(|key| wanted(key.name, names)).map(one).collect()
 }
 
-/// Every key of one client-metrics subscription.
+/// Every key of one client-metrics subscription. Its defaults belong to no broker, so they are no synonyms.
 pub fn client_metrics(overrides: &Settings, names: Option<&[String]>) -> Vec<ConfigEntry> {
-    let keys = ClientMetricsConfig::KEYS.iter().filter(|key| wanted(key.name, names));
-    keys.map(|key| {
+    let one = |key: &'static ConfigKey| {
         let own = overrides.get(key.name).map(String::as_str);
-        let made = |(value, source): (&str, _)| ConfigSynonym {
-            name: key.name.to_owned(),
-            value: Some(value.to_owned()),
-            source,
-        };
-        let synonyms = [(own, ConfigSource::ClientMetrics), (key.default, ConfigSource::Default)];
-        let synonyms = synonyms.into_iter().filter_map(|(v, s)| Some((v?, s))).map(made).collect();
+        let synonyms = synonym(key, own, ConfigSource::ClientMetrics).into_iter().collect();
         entry(key, own.or(key.default), synonyms)
-    })
-    .collect()
+    };
+    ClientMetricsConfig::KEYS.iter().filter(|key| wanted(key.name, names)).map(one).collect()
+}
+
+fn synonym(key: &ConfigKey, value: Option<&str>, source: ConfigSource) -> Option<ConfigSynonym> {
+    Some(ConfigSynonym { name: key.name.to_owned(), value: Some(value?.to_owned()), source })
 }
 
 fn entry(key: &'static ConfigKey, text: Option<&str>, synonyms: Vec<ConfigSynonym>) -> ConfigEntry {
