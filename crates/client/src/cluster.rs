@@ -7,9 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use milena_protocol::messages::{
-    FindCoordinatorRequest, MetadataRequest, metadata_request::MetadataRequestTopic,
-};
+use milena_protocol::messages::{FindCoordinatorRequest, MetadataRequest, metadata_request::MetadataRequestTopic};
 use milena_protocol::{ErrorCode, Request};
 use tokio::time::{Instant, sleep};
 
@@ -54,25 +52,12 @@ impl Client {
     /// # Errors
     /// [`ClientError::InvalidConfig`] for an address that is none.
     pub fn new(config: ClientConfig) -> Result<Client, ClientError> {
-        let bootstrap = config
-            .bootstrap_servers
-            .iter()
-            .map(|a| parse_address(a))
-            .collect::<Result<Vec<_>, _>>()?;
+        let bootstrap = config.bootstrap_servers.iter().map(|a| parse_address(a)).collect::<Result<Vec<_>, _>>()?;
         if bootstrap.is_empty() {
-            return Err(ClientError::InvalidConfig(
-                "No resolvable bootstrap urls given in bootstrap.servers".into(),
-            ));
+            return Err(ClientError::InvalidConfig("No resolvable bootstrap urls given in bootstrap.servers".into()));
         }
-        let inner = Inner {
-            config,
-            bootstrap,
-            slots: Mutex::default(),
-            metadata: Mutex::default(),
-        };
-        Ok(Client {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { config, bootstrap, slots: Mutex::default(), metadata: Mutex::default() };
+        Ok(Client { inner: Arc::new(inner) })
     }
 
     /// The settings this client was made with.
@@ -87,9 +72,7 @@ impl Client {
 
     /// Whether the cached metadata are older than `metadata.max.age.ms`.
     pub fn metadata_is_old(&self) -> bool {
-        self.cached().asked_at.is_none_or(|at| {
-            at.elapsed().as_millis() as u64 > self.inner.config.metadata_max_age_ms
-        })
+        self.cached().asked_at.is_none_or(|at| at.elapsed().as_millis() as u64 > self.inner.config.metadata_max_age_ms)
     }
 
     /// Asks for metadata of `topics` (`None`: of all) once, from whichever broker answers, and keeps the answer.
@@ -109,10 +92,7 @@ impl Client {
                 Some(names) => Some(
                     names
                         .iter()
-                        .map(|name| MetadataRequestTopic {
-                            name: Some(name.clone()),
-                            ..Default::default()
-                        })
+                        .map(|name| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() })
                         .collect(),
                 ),
             },
@@ -122,26 +102,15 @@ impl Client {
         let wait = Duration::from_millis(self.inner.config.request_timeout_ms);
         let response = connection.request_at(&request, version, wait).await?;
         let mut cached = self.cached();
-        let known = if topics.is_none() {
-            Arc::default()
-        } else {
-            cached.picture.clone()
-        };
+        let known = if topics.is_none() { Arc::default() } else { cached.picture.clone() };
         cached.picture = Arc::new(Metadata::merge(&known, response));
         cached.asked_at = Some(Instant::now());
         Ok(cached.picture.clone())
     }
 
     /// A request that any broker answers, with retries.
-    pub async fn request_any<R: Request>(
-        &self,
-        call: &str,
-        request: &R,
-    ) -> Result<R::Response, ClientError> {
-        self.retrying(call, async || {
-            self.any_connection().await?.request(request).await
-        })
-        .await
+    pub async fn request_any<R: Request>(&self, call: &str, request: &R) -> Result<R::Response, ClientError> {
+        self.retrying(call, async || self.any_connection().await?.request(request).await).await
     }
 
     /// A request to the broker `node_id`, with retries.
@@ -151,22 +120,12 @@ impl Client {
         node_id: i32,
         request: &R,
     ) -> Result<R::Response, ClientError> {
-        self.retrying(call, async || {
-            self.connection(node_id).await?.request(request).await
-        })
-        .await
+        self.retrying(call, async || self.connection(node_id).await?.request(request).await).await
     }
 
     /// A request to the controller, or to the broker that forwards to it, with retries.
-    pub async fn request_controller<R: Request>(
-        &self,
-        call: &str,
-        request: &R,
-    ) -> Result<R::Response, ClientError> {
-        self.retrying(call, async || {
-            self.controller_connection().await?.request(request).await
-        })
-        .await
+    pub async fn request_controller<R: Request>(&self, call: &str, request: &R) -> Result<R::Response, ClientError> {
+        self.retrying(call, async || self.controller_connection().await?.request(request).await).await
     }
 
     /// A connection to the broker that takes administrative requests.
@@ -182,17 +141,10 @@ impl Client {
     }
 
     /// The broker that coordinates `key`, asked for once.
-    pub async fn find_coordinator(
-        &self,
-        kind: CoordinatorKind,
-        key: &str,
-    ) -> Result<i32, ClientError> {
+    pub async fn find_coordinator(&self, kind: CoordinatorKind, key: &str) -> Result<i32, ClientError> {
         let connection = self.any_connection().await?;
         let version = connection.version_of::<FindCoordinatorRequest>(5)?;
-        let mut request = FindCoordinatorRequest {
-            key_type: kind as i8,
-            ..Default::default()
-        };
+        let mut request = FindCoordinatorRequest { key_type: kind as i8, ..Default::default() };
         if version >= 4 {
             request.coordinator_keys = vec![key.to_string()];
         } else {
@@ -204,22 +156,12 @@ impl Client {
             Some(found) if version >= 4 => (
                 found.error_code,
                 found.error_message,
-                Node {
-                    id: found.node_id,
-                    host: found.host,
-                    port: port(found.port),
-                    rack: None,
-                },
+                Node { id: found.node_id, host: found.host, port: port(found.port), rack: None },
             ),
             _ => (
                 response.error_code,
                 response.error_message,
-                Node {
-                    id: response.node_id,
-                    host: response.host,
-                    port: port(response.port),
-                    rack: None,
-                },
+                Node { id: response.node_id, host: response.host, port: port(response.port), rack: None },
             ),
         };
         ClientError::check(code, message.as_deref(), key)?;
@@ -273,9 +215,9 @@ impl Client {
                     let pause = self.inner.config.backoff(attempt);
                     if Instant::now() + pause >= deadline {
                         return Err(match error {
-                            ClientError::Disconnected { .. } => ClientError::Timeout(format!(
-                                "Timed out waiting for a node assignment. Call: {call}"
-                            )),
+                            ClientError::Disconnected { .. } => {
+                                ClientError::Timeout(format!("Timed out waiting for a node assignment. Call: {call}"))
+                            }
                             error => error,
                         });
                     }
@@ -291,39 +233,24 @@ impl Client {
     pub async fn connection(&self, node_id: i32) -> Result<Arc<Connection>, ClientError> {
         let address = match usize::try_from(-1 - node_id) {
             Ok(index) => self.inner.bootstrap.get(index).cloned(),
-            Err(_) => self
-                .metadata()
-                .nodes
-                .get(&node_id)
-                .map(|node| (node.host.clone(), node.port)),
+            Err(_) => self.metadata().nodes.get(&node_id).map(|node| (node.host.clone(), node.port)),
         };
         let Some((host, port)) = address else {
             self.refresh_metadata(Some(&[]), false).await?;
             let picture = self.metadata();
             let Some(node) = picture.nodes.get(&node_id) else {
-                return Err(ClientError::api(
-                    ErrorCode::BrokerNotAvailable,
-                    format!("broker {node_id}"),
-                ));
+                return Err(ClientError::api(ErrorCode::BrokerNotAvailable, format!("broker {node_id}")));
             };
             return self.connect(node_id, &node.host, node.port).await;
         };
         self.connect(node_id, &host, port).await
     }
 
-    async fn connect(
-        &self,
-        node_id: i32,
-        host: &str,
-        port: u16,
-    ) -> Result<Arc<Connection>, ClientError> {
+    async fn connect(&self, node_id: i32, host: &str, port: u16) -> Result<Arc<Connection>, ClientError> {
         let slot = self.slots().entry(node_id).or_default().clone();
         let mut slot = slot.lock().await;
         let address = format!("{host}:{port}");
-        if let Some(connection) = slot
-            .as_ref()
-            .filter(|c| c.is_open() && c.address() == address)
-        {
+        if let Some(connection) = slot.as_ref().filter(|c| c.is_open() && c.address() == address) {
             return Ok(connection.clone());
         }
         *slot = None;
@@ -344,9 +271,8 @@ impl Client {
         }
         let mut last = ClientError::Closed;
         let known: Vec<i32> = self.metadata().nodes.keys().copied().collect();
-        let bootstrap = (0..self.inner.bootstrap.len())
-            .filter_map(|index| i32::try_from(index).ok())
-            .map(|index| -1 - index);
+        let bootstrap =
+            (0..self.inner.bootstrap.len()).filter_map(|index| i32::try_from(index).ok()).map(|index| -1 - index);
         for node_id in known.into_iter().chain(bootstrap) {
             // boxed: connection() itself may ask for metadata from any broker
             match Box::pin(self.connection(node_id)).await {
@@ -364,12 +290,7 @@ impl Client {
 
     fn learn(&self, node: &Node) {
         let mut cached = self.cached();
-        if cached
-            .picture
-            .nodes
-            .get(&node.id)
-            .is_none_or(|known| known.host != node.host || known.port != node.port)
-        {
+        if cached.picture.nodes.get(&node.id).is_none_or(|known| known.host != node.host || known.port != node.port) {
             let mut picture = (*cached.picture).clone();
             picture.nodes.insert(node.id, node.clone());
             cached.picture = Arc::new(picture);
@@ -377,17 +298,11 @@ impl Client {
     }
 
     fn cached(&self) -> std::sync::MutexGuard<'_, Cached> {
-        self.inner
-            .metadata
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.metadata.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slots(&self) -> std::sync::MutexGuard<'_, HashMap<i32, Slot>> {
-        self.inner
-            .slots
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

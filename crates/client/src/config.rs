@@ -60,20 +60,15 @@ impl ClientConfig {
 /// # Errors
 /// [`ClientError::InvalidConfig`] in the words of Kafka's clients.
 pub fn parse_address(text: &str) -> Result<(String, u16), ClientError> {
-    let invalid =
-        || ClientError::InvalidConfig(format!("Invalid url in bootstrap.servers: {text}"));
+    let invalid = || ClientError::InvalidConfig(format!("Invalid url in bootstrap.servers: {text}"));
     let rest = text.rsplit_once("://").map_or(text, |(_, rest)| rest);
     let (host, port) = rest.rsplit_once(':').ok_or_else(invalid)?;
-    let host = host
-        .strip_prefix('[')
-        .and_then(|h| h.strip_suffix(']'))
-        .unwrap_or(host);
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() {
         return Err(invalid());
     }
-    let port = port.parse().map_err(|_| {
-        ClientError::InvalidConfig(format!("Invalid port in bootstrap.servers: {text}"))
-    })?;
+    let port =
+        port.parse().map_err(|_| ClientError::InvalidConfig(format!("Invalid port in bootstrap.servers: {text}")))?;
     Ok((host.to_string(), port))
 }
 
@@ -83,27 +78,16 @@ mod tests {
 
     #[test]
     fn addresses_may_carry_a_protocol_and_brackets() {
-        assert_eq!(
-            parse_address("localhost:9092").unwrap(),
-            ("localhost".into(), 9092)
-        );
-        assert_eq!(
-            parse_address("PLAINTEXT://[::1]:9092").unwrap(),
-            ("::1".into(), 9092)
-        );
-        assert_eq!(
-            parse_address("nohost").unwrap_err().to_string(),
-            "Invalid url in bootstrap.servers: nohost"
-        );
+        assert_eq!(parse_address("localhost:9092").unwrap(), ("localhost".into(), 9092));
+        assert_eq!(parse_address("PLAINTEXT://[::1]:9092").unwrap(), ("::1".into(), 9092));
+        assert_eq!(parse_address("nohost").unwrap_err().to_string(), "Invalid url in bootstrap.servers: nohost");
         assert!(parse_address("h:99999").is_err());
     }
 
     #[test]
     fn the_backoff_doubles_to_its_limit() {
         let config = ClientConfig::default();
-        let ms: Vec<u128> = (0..6)
-            .map(|attempt| config.backoff(attempt).as_millis())
-            .collect();
+        let ms: Vec<u128> = (0..6).map(|attempt| config.backoff(attempt).as_millis()).collect();
         assert_eq!(ms, [100, 200, 400, 800, 1000, 1000]);
     }
 }

@@ -63,36 +63,22 @@ impl Connection {
     ///
     /// # Errors
     /// [`ClientError::Disconnected`] with the reason; [`ClientError::Timeout`].
-    pub async fn connect(
-        host: &str,
-        port: u16,
-        config: &ClientConfig,
-    ) -> Result<Connection, ClientError> {
+    pub async fn connect(host: &str, port: u16, config: &ClientConfig) -> Result<Connection, ClientError> {
         let address = format!("{host}:{port}");
-        let lost = |reason: String| ClientError::Disconnected {
-            address: address.clone(),
-            reason,
-        };
+        let lost = |reason: String| ClientError::Disconnected { address: address.clone(), reason };
         let connecting = TcpStream::connect((host, port));
-        let stream =
-            match timeout(Duration::from_millis(config.connect_timeout_ms), connecting).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return Err(lost(error.to_string())),
-                Err(_) => return Err(lost("timed out".into())),
-            };
-        stream
-            .set_nodelay(true)
-            .map_err(|error| lost(error.to_string()))?;
+        let stream = match timeout(Duration::from_millis(config.connect_timeout_ms), connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(lost(error.to_string())),
+            Err(_) => return Err(lost("timed out".into())),
+        };
+        stream.set_nodelay(true).map_err(|error| lost(error.to_string()))?;
         let (reader, writer) = stream.into_split();
         let (outgoing, frames) = mpsc::channel(MAX_QUEUED_FRAMES);
         let pending = Arc::new(Mutex::new(Pending::default()));
         let tasks = [
             spawn(write_frames(writer, frames, pending.clone())),
-            spawn(read_frames(
-                reader,
-                config.max_response_bytes,
-                pending.clone(),
-            )),
+            spawn(read_frames(reader, config.max_response_bytes, pending.clone())),
         ];
         let mut connection = Connection {
             address,
@@ -132,16 +118,13 @@ impl Connection {
     /// The highest version of `R` that both sides know, not above `limit`.
     pub fn version_of<R: Request>(&self, limit: i16) -> Result<i16, ClientError> {
         let Some((min, max)) = self.versions.get(&(R::KEY as i16)) else {
-            return Err(ClientError::UnsupportedVersion(format!(
-                "The node does not support {:?}",
-                R::KEY
-            )));
+            return Err(ClientError::UnsupportedVersion(format!("The node does not support {}", java_name(R::KEY))));
         };
         let version = (*max).min(R::MAX_VERSION).min(limit);
         if version < (*min).max(R::MIN_VERSION) {
             return Err(ClientError::UnsupportedVersion(format!(
-                "The node does not support {:?} with version in range [{},{}]. The supported range is [{min},{max}].",
-                R::KEY,
+                "The node does not support {} with version in range [{},{}]. The supported range is [{min},{max}].",
+                java_name(R::KEY),
                 R::MIN_VERSION,
                 R::MAX_VERSION.min(limit)
             )));
@@ -155,8 +138,7 @@ impl Connection {
     /// [`ClientError::UnsupportedVersion`], [`ClientError::Timeout`], [`ClientError::Disconnected`], [`ClientError::Malformed`].
     pub async fn request<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
         let version = self.version_of::<R>(i16::MAX)?;
-        self.request_at(request, version, self.request_timeout)
-            .await
+        self.request_at(request, version, self.request_timeout).await
     }
 
     /// Sends a request at a version of the caller's choice and waits no longer than `wait`.
@@ -177,10 +159,7 @@ impl Connection {
             pending.waiters.insert(correlation_id, sender);
         }
         let answer = timeout(wait, async {
-            self.outgoing
-                .send(frame)
-                .await
-                .map_err(|_| self.lost(self.reason()))?;
+            self.outgoing.send(frame).await.map_err(|_| self.lost(self.reason()))?;
             receiver.await.map_err(|_| self.lost(self.reason()))
         })
         .await;
@@ -200,16 +179,9 @@ impl Connection {
     }
 
     /// Sends a request that has no answer (Produce with acks=0).
-    pub async fn send_only_at<R: Request>(
-        &self,
-        request: &R,
-        version: i16,
-    ) -> Result<(), ClientError> {
+    pub async fn send_only_at<R: Request>(&self, request: &R, version: i16) -> Result<(), ClientError> {
         let frame = self.frame(request, version, self.next_id())?;
-        self.outgoing
-            .send(frame)
-            .await
-            .map_err(|_| self.lost(self.reason()))
+        self.outgoing.send(frame).await.map_err(|_| self.lost(self.reason()))
     }
 
     async fn negotiate(&mut self) -> Result<(), ClientError> {
@@ -218,29 +190,16 @@ impl Connection {
             client_software_version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         };
-        let mut answer: ApiVersionsResponse =
-            self.request_at(&request, 3, self.request_timeout).await?;
+        let mut answer: ApiVersionsResponse = self.request_at(&request, 3, self.request_timeout).await?;
         if answer.error_code == milena_protocol::ErrorCode::UnsupportedVersion.code() {
-            answer = self
-                .request_at(&ApiVersionsRequest::default(), 0, self.request_timeout)
-                .await?;
+            answer = self.request_at(&ApiVersionsRequest::default(), 0, self.request_timeout).await?;
         }
         ClientError::check(answer.error_code, None, &self.address)?;
-        self.versions = answer
-            .api_keys
-            .iter()
-            .map(|key| (key.api_key, (key.min_version, key.max_version)))
-            .collect();
-        self.features.supported = answer
-            .supported_features
-            .iter()
-            .map(|f| (f.name.clone(), f.min_version, f.max_version))
-            .collect();
-        self.features.finalized = answer
-            .finalized_features
-            .iter()
-            .map(|f| (f.name.clone(), f.max_version_level))
-            .collect();
+        self.versions = answer.api_keys.iter().map(|key| (key.api_key, (key.min_version, key.max_version))).collect();
+        self.features.supported =
+            answer.supported_features.iter().map(|f| (f.name.clone(), f.min_version, f.max_version)).collect();
+        self.features.finalized =
+            answer.finalized_features.iter().map(|f| (f.name.clone(), f.max_version_level)).collect();
         Ok(())
     }
 
@@ -248,12 +207,7 @@ impl Connection {
         self.next_correlation_id.fetch_add(1, Ordering::Relaxed) & i32::MAX
     }
 
-    fn frame<R: Request>(
-        &self,
-        request: &R,
-        version: i16,
-        correlation_id: i32,
-    ) -> Result<Vec<Bytes>, ClientError> {
+    fn frame<R: Request>(&self, request: &R, version: i16, correlation_id: i32) -> Result<Vec<Bytes>, ClientError> {
         let mut head = BytesMut::new();
         head.put_i32(0);
         head.put_i16(R::KEY as i16);
@@ -280,15 +234,8 @@ impl Connection {
         Ok(frame)
     }
 
-    fn decode<R: Request>(
-        &self,
-        mut body: Bytes,
-        version: i16,
-    ) -> Result<R::Response, ClientError> {
-        let malformed = |reason: String| ClientError::Malformed {
-            api: format!("{:?} v{version}", R::KEY),
-            reason,
-        };
+    fn decode<R: Request>(&self, mut body: Bytes, version: i16) -> Result<R::Response, ClientError> {
+        let malformed = |reason: String| ClientError::Malformed { api: format!("{:?} v{version}", R::KEY), reason };
         // ApiVersions answers with the plain header whatever its version, and with version 0 when it does not know ours
         let mut version = version;
         if R::KEY == ApiKey::ApiVersions {
@@ -304,17 +251,11 @@ impl Connection {
     }
 
     fn reason(&self) -> String {
-        lock(&self.pending)
-            .closed
-            .clone()
-            .unwrap_or_else(|| "closed".into())
+        lock(&self.pending).closed.clone().unwrap_or_else(|| "closed".into())
     }
 
     fn lost(&self, reason: String) -> ClientError {
-        ClientError::Disconnected {
-            address: self.address.clone(),
-            reason,
-        }
+        ClientError::Disconnected { address: self.address.clone(), reason }
     }
 }
 
@@ -324,18 +265,13 @@ impl Drop for Connection {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a connection owns its two tasks and ends them"
-)]
+#[allow(clippy::disallowed_methods, reason = "a connection owns its two tasks and ends them")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }
 
 fn lock(pending: &Mutex<Pending>) -> std::sync::MutexGuard<'_, Pending> {
-    pending
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 async fn write_frames(
@@ -374,18 +310,14 @@ async fn read_frames(mut socket: OwnedReadHalf, max_bytes: usize, pending: Arc<M
 /// Reads one frame. The buffer grows with the bytes that arrive, never with the length that is claimed.
 async fn read_frame(socket: &mut OwnedReadHalf, max_bytes: usize) -> Result<Bytes, String> {
     let length = match socket.read_i32().await {
-        Ok(length) => {
-            usize::try_from(length).map_err(|_| format!("a response of length {length}"))?
-        }
+        Ok(length) => usize::try_from(length).map_err(|_| format!("a response of length {length}"))?,
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             return Err("closed by the broker".into());
         }
         Err(error) => return Err(error.to_string()),
     };
     if length > max_bytes {
-        return Err(format!(
-            "a response of {length} bytes is over the limit of {max_bytes}"
-        ));
+        return Err(format!("a response of {length} bytes is over the limit of {max_bytes}"));
     }
     let mut frame = BytesMut::with_capacity(length.min(1 << 20));
     while frame.len() < length {
@@ -422,4 +354,16 @@ fn take_uvarint(body: &mut Bytes) -> Option<u32> {
         }
     }
     None
+}
+
+/// `DescribeUserScramCredentials` as Kafka's Java clients print it: `DESCRIBE_USER_SCRAM_CREDENTIALS`.
+fn java_name(key: ApiKey) -> String {
+    let mut name = String::new();
+    for letter in key.name().chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
 }

@@ -40,19 +40,11 @@ pub enum ClientError {
 impl ClientError {
     /// An error code without a sentence of the broker's.
     pub fn api(code: ErrorCode, resource: impl Into<String>) -> ClientError {
-        ClientError::Api {
-            code,
-            message: None,
-            resource: Some(resource.into()),
-        }
+        ClientError::Api { code, message: None, resource: Some(resource.into()) }
     }
 
     /// `Ok` for code 0, else the error with the broker's sentence.
-    pub(crate) fn check(
-        code: i16,
-        message: Option<&str>,
-        resource: &str,
-    ) -> Result<(), ClientError> {
+    pub(crate) fn check(code: i16, message: Option<&str>, resource: &str) -> Result<(), ClientError> {
         match code {
             0 => Ok(()),
             code => Err(ClientError::Api {

@@ -15,10 +15,7 @@
 //! # }
 //! ```
 
-#![allow(
-    clippy::needless_update,
-    reason = "messages get new fields; requests name those they mean"
-)]
+#![allow(clippy::needless_update, reason = "messages get new fields; requests name those they mean")]
 
 pub mod admin;
 mod cluster;

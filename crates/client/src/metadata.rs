@@ -81,25 +81,14 @@ impl Metadata {
             topics.insert(name.clone(), topic);
         }
         Metadata {
-            cluster_id: response
-                .cluster_id
-                .clone()
-                .or_else(|| known.cluster_id.clone()),
+            cluster_id: response.cluster_id.clone().or_else(|| known.cluster_id.clone()),
             controller_id: (response.controller_id >= 0).then_some(response.controller_id),
             nodes: response
                 .brokers
                 .iter()
                 .map(|b| {
                     let port = u16::try_from(b.port).unwrap_or_default();
-                    (
-                        b.node_id,
-                        Node {
-                            id: b.node_id,
-                            host: b.host.clone(),
-                            port,
-                            rack: b.rack.clone(),
-                        },
-                    )
+                    (b.node_id, Node { id: b.node_id, host: b.host.clone(), port, rack: b.rack.clone() })
                 })
                 .collect(),
             topics,
@@ -110,10 +99,7 @@ impl Metadata {
     pub fn partition(&self, topic: &str, partition: i32) -> Option<&Partition> {
         let topic = self.topics.get(topic)?;
         let index = usize::try_from(partition).ok()?;
-        topic
-            .partitions
-            .get(index)
-            .filter(|p| p.partition == partition)
+        topic.partitions.get(index).filter(|p| p.partition == partition)
     }
 
     /// The broker that leads the partition.

@@ -18,14 +18,8 @@ pub struct ClusterDescription {
 impl Admin {
     /// The cluster's id, its brokers and the controller (KIP-700; Metadata with older brokers).
     pub async fn describe_cluster(&self) -> Result<ClusterDescription, ClientError> {
-        let connection = self
-            .client
-            .retrying("listNodes", async || self.client.any_connection().await)
-            .await?;
-        if connection
-            .version_of::<DescribeClusterRequest>(i16::MAX)
-            .is_err()
-        {
+        let connection = self.client.retrying("listNodes", async || self.client.any_connection().await).await?;
+        if connection.version_of::<DescribeClusterRequest>(i16::MAX).is_err() {
             let picture = self.client.refresh_metadata(Some(&[]), false).await?;
             return Ok(ClusterDescription {
                 cluster_id: picture.cluster_id.clone().unwrap_or_default(),
@@ -33,17 +27,8 @@ impl Admin {
                 nodes: picture.nodes.values().cloned().collect(),
             });
         }
-        let response = connection
-            .request(&DescribeClusterRequest {
-                endpoint_type: 1,
-                ..Default::default()
-            })
-            .await?;
-        ClientError::check(
-            response.error_code,
-            response.error_message.as_deref(),
-            "cluster",
-        )?;
+        let response = connection.request(&DescribeClusterRequest { endpoint_type: 1, ..Default::default() }).await?;
+        ClientError::check(response.error_code, response.error_message.as_deref(), "cluster")?;
         let nodes = response
             .brokers
             .into_iter()
@@ -63,20 +48,8 @@ impl Admin {
 
     /// The topic ids of the cluster: name and id.
     pub async fn topic_ids(&self) -> Result<Vec<(String, Uuid)>, ClientError> {
-        let response = self
-            .client
-            .request_any(
-                "listTopics",
-                &MetadataRequest {
-                    topics: None,
-                    ..Default::default()
-                },
-            )
-            .await?;
-        Ok(response
-            .topics
-            .into_iter()
-            .filter_map(|t| Some((t.name?, t.topic_id)))
-            .collect())
+        let response =
+            self.client.request_any("listTopics", &MetadataRequest { topics: None, ..Default::default() }).await?;
+        Ok(response.topics.into_iter().filter_map(|t| Some((t.name?, t.topic_id))).collect())
     }
 }

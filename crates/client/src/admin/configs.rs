@@ -1,9 +1,8 @@
 //! Configurations of topics, brokers, groups, client metrics and loggers.
 
 use milena_protocol::messages::{
-    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest,
-    ListConfigResourcesRequest, describe_configs_request::DescribeConfigsResource,
-    incremental_alter_configs_request as alter,
+    DescribeConfigsRequest, DescribeConfigsResponse, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    describe_configs_request::DescribeConfigsResource, incremental_alter_configs_request as alter,
 };
 
 use super::Admin;
@@ -133,11 +132,7 @@ impl Admin {
                 ..Default::default()
             };
             let response = match node {
-                Some(node) => {
-                    self.client
-                        .request_node("describeConfigs", node, &request)
-                        .await?
-                }
+                Some(node) => self.client.request_node("describeConfigs", node, &request).await?,
                 None => self.client.request_any("describeConfigs", &request).await?,
             };
             all.extend(entries(response, &group));
@@ -146,11 +141,7 @@ impl Admin {
     }
 
     /// Changes keys of one resource; all or none take effect.
-    pub async fn alter_configs(
-        &self,
-        resource: &ConfigResource,
-        ops: &[ConfigOp],
-    ) -> Result<(), ClientError> {
+    pub async fn alter_configs(&self, resource: &ConfigResource, ops: &[ConfigOp]) -> Result<(), ClientError> {
         let request = IncrementalAlterConfigsRequest {
             resources: vec![alter::AlterConfigsResource {
                 resource_type: resource.kind as i8,
@@ -170,35 +161,19 @@ impl Admin {
             ..Default::default()
         };
         let response = match owner(resource) {
-            Some(node) => {
-                self.client
-                    .request_node("incrementalAlterConfigs", node, &request)
-                    .await?
-            }
-            None => {
-                self.client
-                    .request_controller("incrementalAlterConfigs", &request)
-                    .await?
-            }
+            Some(node) => self.client.request_node("incrementalAlterConfigs", node, &request).await?,
+            None => self.client.request_controller("incrementalAlterConfigs", &request).await?,
         };
-        response.responses.iter().try_for_each(|r| {
-            ClientError::check(r.error_code, r.error_message.as_deref(), &r.resource_name)
-        })
+        response
+            .responses
+            .iter()
+            .try_for_each(|r| ClientError::check(r.error_code, r.error_message.as_deref(), &r.resource_name))
     }
 
     /// The names of the configured resources of a type (KIP-1142); only client metrics with older brokers.
-    pub async fn list_config_resources(
-        &self,
-        kind: ResourceType,
-    ) -> Result<Vec<String>, ClientError> {
-        let request = ListConfigResourcesRequest {
-            resource_types: vec![kind as i8],
-            ..Default::default()
-        };
-        let response = self
-            .client
-            .request_any("listConfigResources", &request)
-            .await?;
+    pub async fn list_config_resources(&self, kind: ResourceType) -> Result<Vec<String>, ClientError> {
+        let request = ListConfigResourcesRequest { resource_types: vec![kind as i8], ..Default::default() };
+        let response = self.client.request_any("listConfigResources", &request).await?;
         ClientError::check(response.error_code, None, "config resources")?;
         Ok(response
             .config_resources
@@ -235,27 +210,33 @@ fn entries(
 ) -> Vec<(ConfigResource, Result<Vec<ConfigEntry>, ClientError>)> {
     let mut found = Vec::new();
     for result in response.results {
-        let Some(resource) = asked
-            .iter()
-            .find(|r| r.kind as i8 == result.resource_type && r.name == result.resource_name)
+        let Some(resource) =
+            asked.iter().find(|r| r.kind as i8 == result.resource_type && r.name == result.resource_name)
         else {
             continue;
         };
-        let entries = ClientError::check(result.error_code, result.error_message.as_deref(), &result.resource_name).map(|()| {
-            let entry = |c: milena_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| ConfigEntry {
-                name: c.name,
-                value: c.value,
-                source: ConfigSource::from_wire(c.config_source),
-                sensitive: c.is_sensitive,
-                read_only: c.read_only,
-                synonyms: c
-                    .synonyms
-                    .into_iter()
-                    .map(|s| ConfigSynonym { name: s.name, value: s.value, source: ConfigSource::from_wire(s.source) })
-                    .collect(),
-            };
-            result.configs.into_iter().map(entry).collect()
-        });
+        let entries = ClientError::check(result.error_code, result.error_message.as_deref(), &result.resource_name)
+            .map(|()| {
+                let entry = |c: milena_protocol::messages::describe_configs_response::DescribeConfigsResourceResult| {
+                    ConfigEntry {
+                        name: c.name,
+                        value: c.value,
+                        source: ConfigSource::from_wire(c.config_source),
+                        sensitive: c.is_sensitive,
+                        read_only: c.read_only,
+                        synonyms: c
+                            .synonyms
+                            .into_iter()
+                            .map(|s| ConfigSynonym {
+                                name: s.name,
+                                value: s.value,
+                                source: ConfigSource::from_wire(s.source),
+                            })
+                            .collect(),
+                    }
+                };
+                result.configs.into_iter().map(entry).collect()
+            });
         found.push(((*resource).clone(), entries));
     }
     found

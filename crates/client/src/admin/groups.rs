@@ -59,17 +59,9 @@ impl Admin {
     ///
     /// # Errors
     /// [`ClientError::UnsupportedVersion`] when a filter is asked of a broker that cannot filter.
-    pub async fn list_groups(
-        &self,
-        states: &[String],
-        kinds: &[String],
-    ) -> Result<Vec<GroupListing>, ClientError> {
-        let picture = self
-            .client
-            .retrying("listGroups", async || {
-                self.client.refresh_metadata(Some(&[]), false).await
-            })
-            .await?;
+    pub async fn list_groups(&self, states: &[String], kinds: &[String]) -> Result<Vec<GroupListing>, ClientError> {
+        let picture =
+            self.client.retrying("listGroups", async || self.client.refresh_metadata(Some(&[]), false).await).await?;
         let mut found: Vec<GroupListing> = Vec::new();
         for node in picture.nodes.keys() {
             let request = ListGroupsRequest {
@@ -80,12 +72,7 @@ impl Admin {
             let response = self
                 .client
                 .retrying("listGroups", async || {
-                    let response = self
-                        .client
-                        .connection(*node)
-                        .await?
-                        .request(&request)
-                        .await?;
+                    let response = self.client.connection(*node).await?.request(&request).await?;
                     ClientError::check(response.error_code, None, "groups")?;
                     Ok(response)
                 })
@@ -108,14 +95,11 @@ impl Admin {
     /// Describes one group, of the consumer protocol or classic.
     ///
     /// # Errors
-    /// `GROUP_ID_NOT_FOUND` when there is none.
+    /// `GROUP_ID_NOT_FOUND` when there is none; brokers before 4.0 describe it with the state `Dead` instead.
     pub async fn describe_group(&self, group: &str) -> Result<GroupDescription, ClientError> {
         self.client
             .retrying("describeConsumerGroups", async || {
-                let node = self
-                    .client
-                    .find_coordinator(CoordinatorKind::Group, group)
-                    .await?;
+                let node = self.client.find_coordinator(CoordinatorKind::Group, group).await?;
                 let coordinator = match self.client.metadata().nodes.get(&node) {
                     Some(node) => node.clone(),
                     None => {
@@ -123,48 +107,24 @@ impl Admin {
                     }
                 };
                 let connection = self.client.connection(node).await?;
-                if connection
-                    .version_of::<ConsumerGroupDescribeRequest>(i16::MAX)
-                    .is_ok()
-                {
-                    let request = ConsumerGroupDescribeRequest {
-                        group_ids: vec![group.into()],
-                        ..Default::default()
-                    };
+                if connection.version_of::<ConsumerGroupDescribeRequest>(i16::MAX).is_ok() {
+                    let request = ConsumerGroupDescribeRequest { group_ids: vec![group.into()], ..Default::default() };
                     let response = connection.request(&request).await?;
                     if let Some(found) = response.groups.into_iter().next() {
                         // a classic group, or a broker with the new protocol switched off: ask the old way
-                        let classic = [
-                            ErrorCode::GroupIdNotFound.code(),
-                            ErrorCode::UnsupportedVersion.code(),
-                        ];
+                        let classic = [ErrorCode::GroupIdNotFound.code(), ErrorCode::UnsupportedVersion.code()];
                         if !classic.contains(&found.error_code) {
-                            ClientError::check(
-                                found.error_code,
-                                found.error_message.as_deref(),
-                                group,
-                            )?;
+                            ClientError::check(found.error_code, found.error_message.as_deref(), group)?;
                             return Ok(consumer_group(found, coordinator));
                         }
                     }
                 }
-                let request = DescribeGroupsRequest {
-                    groups: vec![group.into()],
-                    ..Default::default()
-                };
+                let request = DescribeGroupsRequest { groups: vec![group.into()], ..Default::default() };
                 let response = connection.request(&request).await?;
                 let Some(found) = response.groups.into_iter().next() else {
                     return Err(ClientError::api(ErrorCode::GroupIdNotFound, group));
                 };
                 ClientError::check(found.error_code, found.error_message.as_deref(), group)?;
-                if found.group_state == "Dead" {
-                    let message = Some(format!("Group {group} not found."));
-                    return Err(ClientError::Api {
-                        code: ErrorCode::GroupIdNotFound,
-                        message,
-                        resource: Some(group.into()),
-                    });
-                }
                 let is_consumer = found.protocol_type == "consumer";
                 Ok(GroupDescription {
                     group_id: found.group_id,
@@ -200,24 +160,14 @@ impl Admin {
 
     /// Deletes an empty group and its offsets.
     pub async fn delete_group(&self, group: &str) -> Result<(), ClientError> {
-        let request = DeleteGroupsRequest {
-            groups_names: vec![group.into()],
-            ..Default::default()
-        };
+        let request = DeleteGroupsRequest { groups_names: vec![group.into()], ..Default::default() };
         let response = self
             .client
-            .request_coordinator(
-                "deleteConsumerGroups",
-                CoordinatorKind::Group,
-                group,
-                &request,
-                |r| r.results.first().map_or(0, |result| result.error_code),
-            )
+            .request_coordinator("deleteConsumerGroups", CoordinatorKind::Group, group, &request, |r| {
+                r.results.first().map_or(0, |result| result.error_code)
+            })
             .await?;
-        response
-            .results
-            .iter()
-            .try_for_each(|r| ClientError::check(r.error_code, None, group))
+        response.results.iter().try_for_each(|r| ClientError::check(r.error_code, None, group))
     }
 }
 
@@ -225,11 +175,7 @@ fn consumer_group(found: consumer_describe::DescribedGroup, coordinator: Node) -
     let partitions = |assignment: consumer_describe::Assignment| -> Vec<TopicPartition> {
         let topics = assignment.topic_partitions.into_iter();
         topics
-            .flat_map(|t| {
-                t.partitions
-                    .into_iter()
-                    .map(move |p| TopicPartition::new(t.topic_name.as_str(), p))
-            })
+            .flat_map(|t| t.partitions.into_iter().map(move |p| TopicPartition::new(t.topic_name.as_str(), p)))
             .collect()
     };
     GroupDescription {

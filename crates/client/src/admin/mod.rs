@@ -12,15 +12,11 @@ mod topics;
 use crate::cluster::Client;
 
 pub use cluster::ClusterDescription;
-pub use configs::{
-    ConfigEntry, ConfigOp, ConfigResource, ConfigSource, ConfigSynonym, OpKind, ResourceType,
-};
+pub use configs::{ConfigEntry, ConfigOp, ConfigResource, ConfigSource, ConfigSynonym, OpKind, ResourceType};
 pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
 pub use quotas::{QuotaEntity, QuotaEntry, QuotaMatch, ScramCredential};
-pub use topics::{
-    NewPartitions, NewTopic, PartitionDescription, Reassignment, TopicDescription, TopicListing,
-};
+pub use topics::{NewPartitions, NewTopic, PartitionDescription, Reassignment, TopicDescription, TopicListing};
 
 /// Administrative calls over a [`Client`]. Cheap to clone.
 #[derive(Clone)]

@@ -6,9 +6,8 @@ use std::time::Duration;
 use milena_common::TopicPartition;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::{
-    ListOffsetsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest,
-    list_offsets_request as list, offset_commit_request as commit, offset_delete_request as delete,
-    offset_fetch_request as fetch,
+    ListOffsetsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, list_offsets_request as list,
+    offset_commit_request as commit, offset_delete_request as delete, offset_fetch_request as fetch,
 };
 
 use super::Admin;
@@ -74,22 +73,15 @@ impl Client {
         topics.dedup();
         let mut found = PerPartition::new();
         let mut left = wanted.to_vec();
-        let deadline =
-            tokio::time::Instant::now() + Duration::from_millis(self.config().api_timeout_ms);
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(self.config().api_timeout_ms);
         let mut attempt = 0;
         loop {
-            let metadata = self
-                .retrying("listOffsets", async || {
-                    self.refresh_metadata(Some(&topics), false).await
-                })
-                .await?;
+            let metadata =
+                self.retrying("listOffsets", async || self.refresh_metadata(Some(&topics), false).await).await?;
             let mut by_leader: BTreeMap<i32, Vec<(TopicPartition, OffsetSpec)>> = BTreeMap::new();
             for (tp, spec) in &left {
                 match metadata.leader(&tp.topic, tp.partition) {
-                    Some(leader) => by_leader
-                        .entry(leader)
-                        .or_default()
-                        .push((tp.clone(), *spec)),
+                    Some(leader) => by_leader.entry(leader).or_default().push((tp.clone(), *spec)),
                     None => {
                         let unknown = match metadata.topics.get(&*tp.topic) {
                             Some(topic) if topic.error != ErrorCode::None => topic.error,
@@ -103,15 +95,11 @@ impl Client {
                 }
             }
             for (leader, partitions) in by_leader {
-                let answers = match self
-                    .list_offsets_of(leader, &partitions, read_committed)
-                    .await
-                {
+                let answers = match self.list_offsets_of(leader, &partitions, read_committed).await {
                     Ok(answers) => answers,
-                    Err(error) if error.is_retriable() => partitions
-                        .iter()
-                        .map(|(tp, _)| (tp.clone(), Err(error.clone())))
-                        .collect(),
+                    Err(error) if error.is_retriable() => {
+                        partitions.iter().map(|(tp, _)| (tp.clone(), Err(error.clone()))).collect()
+                    }
                     Err(error) => return Err(error),
                 };
                 found.extend(answers);
@@ -133,15 +121,12 @@ impl Client {
     ) -> Result<PerPartition<ListedOffset>, ClientError> {
         let mut topics: BTreeMap<&str, Vec<list::ListOffsetsPartition>> = BTreeMap::new();
         for (tp, spec) in partitions {
-            topics
-                .entry(&tp.topic)
-                .or_default()
-                .push(list::ListOffsetsPartition {
-                    partition_index: tp.partition,
-                    current_leader_epoch: -1,
-                    timestamp: spec.to_wire(),
-                    ..Default::default()
-                });
+            topics.entry(&tp.topic).or_default().push(list::ListOffsetsPartition {
+                partition_index: tp.partition,
+                current_leader_epoch: -1,
+                timestamp: spec.to_wire(),
+                ..Default::default()
+            });
         }
         let request = ListOffsetsRequest {
             replica_id: -1,
@@ -164,12 +149,10 @@ impl Client {
             for p in topic.partitions {
                 let tp = TopicPartition::new(topic.name.as_str(), p.partition_index);
                 // version 0 answers with a list of segment starts
-                let result = ClientError::check(p.error_code, None, &tp.to_string()).map(|()| {
-                    ListedOffset {
-                        offset: p.offset,
-                        timestamp: p.timestamp,
-                        leader_epoch: p.leader_epoch,
-                    }
+                let result = ClientError::check(p.error_code, None, &tp.to_string()).map(|()| ListedOffset {
+                    offset: p.offset,
+                    timestamp: p.timestamp,
+                    leader_epoch: p.leader_epoch,
                 });
                 found.insert(tp, result);
             }
@@ -191,24 +174,18 @@ impl Client {
             let mut topics: Option<BTreeMap<&str, Vec<i32>>> = None;
             if let Some(partitions) = partitions {
                 let map = topics.get_or_insert_default();
-                partitions
-                    .iter()
-                    .for_each(|tp| map.entry(&tp.topic).or_default().push(tp.partition));
+                partitions.iter().for_each(|tp| map.entry(&tp.topic).or_default().push(tp.partition));
             }
-            let mut request = OffsetFetchRequest {
-                require_stable,
-                ..Default::default()
-            };
+            let mut request = OffsetFetchRequest { require_stable, ..Default::default() };
             if version >= 8 {
                 request.groups = vec![fetch::OffsetFetchRequestGroup {
                     group_id: group.into(),
                     topics: topics.map(|topics| {
-                        let topic =
-                            |(name, indexes): (&str, Vec<i32>)| fetch::OffsetFetchRequestTopics {
-                                name: name.into(),
-                                partition_indexes: indexes,
-                                ..Default::default()
-                            };
+                        let topic = |(name, indexes): (&str, Vec<i32>)| fetch::OffsetFetchRequestTopics {
+                            name: name.into(),
+                            partition_indexes: indexes,
+                            ..Default::default()
+                        };
                         topics.into_iter().map(topic).collect()
                     }),
                     ..Default::default()
@@ -216,36 +193,23 @@ impl Client {
             } else {
                 request.group_id = group.into();
                 request.topics = topics.map(|topics| {
-                    let topic =
-                        |(name, indexes): (&str, Vec<i32>)| fetch::OffsetFetchRequestTopic {
-                            name: name.into(),
-                            partition_indexes: indexes,
-                            ..Default::default()
-                        };
+                    let topic = |(name, indexes): (&str, Vec<i32>)| fetch::OffsetFetchRequestTopic {
+                        name: name.into(),
+                        partition_indexes: indexes,
+                        ..Default::default()
+                    };
                     topics.into_iter().map(topic).collect()
                 });
             }
             let wait = Duration::from_millis(self.config().request_timeout_ms);
             let mut response = connection.request_at(&request, version, wait).await?;
             let mut found = BTreeMap::new();
-            let mut take = |topic: &str,
-                            index: i32,
-                            offset: i64,
-                            epoch: i32,
-                            metadata: Option<String>,
-                            code: i16| {
+            let mut take = |topic: &str, index: i32, offset: i64, epoch: i32, metadata: Option<String>, code: i16| {
                 let tp = TopicPartition::new(topic, index);
                 ClientError::check(code, None, &tp.to_string())?;
                 if offset >= 0 {
                     let leader_epoch = (epoch >= 0).then_some(epoch);
-                    found.insert(
-                        tp,
-                        CommittedOffset {
-                            offset,
-                            leader_epoch,
-                            metadata: metadata.unwrap_or_default(),
-                        },
-                    );
+                    found.insert(tp, CommittedOffset { offset, leader_epoch, metadata: metadata.unwrap_or_default() });
                 }
                 Ok::<(), ClientError>(())
             };
@@ -294,16 +258,13 @@ impl Client {
     ) -> Result<PerPartition<()>, ClientError> {
         let mut topics: BTreeMap<&str, Vec<commit::OffsetCommitRequestPartition>> = BTreeMap::new();
         for (tp, committed) in offsets {
-            topics
-                .entry(&tp.topic)
-                .or_default()
-                .push(commit::OffsetCommitRequestPartition {
-                    partition_index: tp.partition,
-                    committed_offset: committed.offset,
-                    committed_leader_epoch: committed.leader_epoch.unwrap_or(-1),
-                    committed_metadata: Some(committed.metadata.clone()),
-                    ..Default::default()
-                });
+            topics.entry(&tp.topic).or_default().push(commit::OffsetCommitRequestPartition {
+                partition_index: tp.partition,
+                committed_offset: committed.offset,
+                committed_leader_epoch: committed.leader_epoch.unwrap_or(-1),
+                committed_metadata: Some(committed.metadata.clone()),
+                ..Default::default()
+            });
         }
         let (member_id, generation, instance) = member.unwrap_or(("", -1, None));
         let request = OffsetCommitRequest {
@@ -370,10 +331,8 @@ impl Admin {
     ) -> Result<PerPartition<()>, ClientError> {
         let mut topics: BTreeMap<&str, Vec<delete::OffsetDeleteRequestPartition>> = BTreeMap::new();
         for tp in partitions {
-            let partition = delete::OffsetDeleteRequestPartition {
-                partition_index: tp.partition,
-                ..Default::default()
-            };
+            let partition =
+                delete::OffsetDeleteRequestPartition { partition_index: tp.partition, ..Default::default() };
             topics.entry(&tp.topic).or_default().push(partition);
         }
         let request = OffsetDeleteRequest {
@@ -390,13 +349,9 @@ impl Admin {
         };
         let response = self
             .client
-            .request_coordinator(
-                "deleteConsumerGroupOffsets",
-                CoordinatorKind::Group,
-                group,
-                &request,
-                |r| r.error_code,
-            )
+            .request_coordinator("deleteConsumerGroupOffsets", CoordinatorKind::Group, group, &request, |r| {
+                r.error_code
+            })
             .await?;
         ClientError::check(response.error_code, None, group)?;
         let mut found = PerPartition::new();

@@ -47,48 +47,28 @@ impl Admin {
                 QuotaMatch::Default => (1, None),
                 QuotaMatch::Any => (2, None),
             };
-            ComponentData {
-                entity_type: kind.clone(),
-                match_type,
-                r#match: name,
-                ..Default::default()
-            }
+            ComponentData { entity_type: kind.clone(), match_type, r#match: name, ..Default::default() }
         };
         let request = DescribeClientQuotasRequest {
             components: parts.iter().map(component).collect(),
             strict,
             ..Default::default()
         };
-        let response = self
-            .client
-            .request_any("describeClientQuotas", &request)
-            .await?;
-        ClientError::check(
-            response.error_code,
-            response.error_message.as_deref(),
-            "quotas",
-        )?;
+        let response = self.client.request_any("describeClientQuotas", &request).await?;
+        ClientError::check(response.error_code, response.error_message.as_deref(), "quotas")?;
         Ok(response
             .entries
             .unwrap_or_default()
             .into_iter()
             .map(|e| QuotaEntry {
-                entity: e
-                    .entity
-                    .into_iter()
-                    .map(|p| (p.entity_type, p.entity_name))
-                    .collect(),
+                entity: e.entity.into_iter().map(|p| (p.entity_type, p.entity_name)).collect(),
                 values: e.values.into_iter().map(|v| (v.key, v.value)).collect(),
             })
             .collect())
     }
 
     /// Sets (`Some`) or removes (`None`) limits of one entity.
-    pub async fn alter_quotas(
-        &self,
-        entity: &QuotaEntity,
-        ops: &[(String, Option<f64>)],
-    ) -> Result<(), ClientError> {
+    pub async fn alter_quotas(&self, entity: &QuotaEntity, ops: &[(String, Option<f64>)]) -> Result<(), ClientError> {
         let request = AlterClientQuotasRequest {
             entries: vec![alter::EntryData {
                 entity: entity
@@ -113,13 +93,8 @@ impl Admin {
             validate_only: false,
             ..Default::default()
         };
-        let response = self
-            .client
-            .request_controller("alterClientQuotas", &request)
-            .await?;
-        response.entries.iter().try_for_each(|e| {
-            ClientError::check(e.error_code, e.error_message.as_deref(), "quotas")
-        })
+        let response = self.client.request_controller("alterClientQuotas", &request).await?;
+        response.entries.iter().try_for_each(|e| ClientError::check(e.error_code, e.error_message.as_deref(), "quotas"))
     }
 
     /// The SCRAM credentials of users (`None`: of all), without their secrets.
@@ -128,41 +103,19 @@ impl Admin {
         users: Option<&[String]>,
     ) -> Result<Vec<(String, Vec<ScramCredential>)>, ClientError> {
         let request = DescribeUserScramCredentialsRequest {
-            users: users.map(|users| {
-                users
-                    .iter()
-                    .map(|u| UserName {
-                        name: u.clone(),
-                        ..Default::default()
-                    })
-                    .collect()
-            }),
+            users: users
+                .map(|users| users.iter().map(|u| UserName { name: u.clone(), ..Default::default() }).collect()),
             ..Default::default()
         };
-        let response = self
-            .client
-            .request_any("describeUserScramCredentials", &request)
-            .await?;
-        ClientError::check(
-            response.error_code,
-            response.error_message.as_deref(),
-            "users",
-        )?;
+        let response = self.client.request_any("describeUserScramCredentials", &request).await?;
+        ClientError::check(response.error_code, response.error_message.as_deref(), "users")?;
         Ok(response
             .results
             .into_iter()
             .filter(|r| r.error_code == 0)
             .map(|r| {
                 let infos = r.credential_infos.into_iter();
-                (
-                    r.user,
-                    infos
-                        .map(|c| ScramCredential {
-                            mechanism: c.mechanism,
-                            iterations: c.iterations,
-                        })
-                        .collect(),
-                )
+                (r.user, infos.map(|c| ScramCredential { mechanism: c.mechanism, iterations: c.iterations }).collect())
             })
             .collect())
     }

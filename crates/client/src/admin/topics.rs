@@ -6,10 +6,9 @@ use std::time::Duration;
 use milena_common::Uuid;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::{
-    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeTopicPartitionsRequest, ListPartitionReassignmentsRequest, MetadataRequest,
-    create_partitions_request as create_partitions, create_topics_request as create,
-    delete_topics_request as delete, describe_topic_partitions_request as describe,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest, DescribeTopicPartitionsRequest,
+    ListPartitionReassignmentsRequest, MetadataRequest, create_partitions_request as create_partitions,
+    create_topics_request as create, delete_topics_request as delete, describe_topic_partitions_request as describe,
     metadata_request::MetadataRequestTopic,
 };
 
@@ -80,26 +79,12 @@ type PerTopic = Vec<(String, Result<(), ClientError>)>;
 impl Admin {
     /// All topics, internal ones too, in the broker's order.
     pub async fn list_topics(&self) -> Result<Vec<TopicListing>, ClientError> {
-        let response = self
-            .client
-            .request_any(
-                "listTopics",
-                &MetadataRequest {
-                    topics: None,
-                    ..Default::default()
-                },
-            )
-            .await?;
+        let response =
+            self.client.request_any("listTopics", &MetadataRequest { topics: None, ..Default::default() }).await?;
         Ok(response
             .topics
             .into_iter()
-            .filter_map(|t| {
-                Some(TopicListing {
-                    name: t.name?,
-                    topic_id: t.topic_id,
-                    internal: t.is_internal,
-                })
-            })
+            .filter_map(|t| Some(TopicListing { name: t.name?, topic_id: t.topic_id, internal: t.is_internal }))
             .collect())
     }
 
@@ -115,16 +100,8 @@ impl Admin {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let connection = self
-            .client
-            .retrying("describeTopics", async || {
-                self.client.any_connection().await
-            })
-            .await?;
-        if connection
-            .version_of::<DescribeTopicPartitionsRequest>(i16::MAX)
-            .is_err()
-        {
+        let connection = self.client.retrying("describeTopics", async || self.client.any_connection().await).await?;
+        if connection.version_of::<DescribeTopicPartitionsRequest>(i16::MAX).is_err() {
             return self.describe_topics_by_metadata(names).await;
         }
         let mut sorted = names.to_vec();
@@ -133,24 +110,15 @@ impl Admin {
         let mut cursor: Option<(String, i32)> = None;
         loop {
             // a page starts at the cursor's topic; the ones before it are done
-            let rest = sorted
-                .iter()
-                .filter(|name| cursor.as_ref().is_none_or(|(topic, _)| *name >= topic));
+            let rest = sorted.iter().filter(|name| cursor.as_ref().is_none_or(|(topic, _)| *name >= topic));
             let request = DescribeTopicPartitionsRequest {
-                topics: rest
-                    .map(|name| describe::TopicRequest {
-                        name: name.clone(),
-                        ..Default::default()
-                    })
-                    .collect(),
+                topics: rest.map(|name| describe::TopicRequest { name: name.clone(), ..Default::default() }).collect(),
                 response_partition_limit: page_partitions,
-                cursor: cursor
-                    .take()
-                    .map(|(topic_name, partition_index)| describe::Cursor {
-                        topic_name,
-                        partition_index,
-                        ..Default::default()
-                    }),
+                cursor: cursor.take().map(|(topic_name, partition_index)| describe::Cursor {
+                    topic_name,
+                    partition_index,
+                    ..Default::default()
+                }),
                 ..Default::default()
             };
             let response = self.client.request_any("describeTopics", &request).await?;
@@ -171,9 +139,7 @@ impl Admin {
                     offline: p.offline_replicas,
                 });
                 match found.last_mut() {
-                    Some((last, Ok(description))) if *last == name => {
-                        description.partitions.extend(partitions)
-                    }
+                    Some((last, Ok(description))) if *last == name => description.partitions.extend(partitions),
                     _ => {
                         let description = TopicDescription {
                             name: name.clone(),
@@ -204,56 +170,45 @@ impl Admin {
     ) -> Result<Vec<(String, Result<TopicDescription, ClientError>)>, ClientError> {
         let request = MetadataRequest {
             topics: Some(
-                names
-                    .iter()
-                    .map(|n| MetadataRequestTopic {
-                        name: Some(n.clone()),
-                        ..Default::default()
-                    })
-                    .collect(),
+                names.iter().map(|n| MetadataRequestTopic { name: Some(n.clone()), ..Default::default() }).collect(),
             ),
             allow_auto_topic_creation: false,
             ..Default::default()
         };
         let response = self.client.request_any("describeTopics", &request).await?;
-        let describe =
-            |topic: milena_protocol::messages::metadata_response::MetadataResponseTopic| {
-                let name = topic.name.unwrap_or_default();
-                if let Err(error) = ClientError::check(topic.error_code, None, &name) {
-                    return (name, Err(error));
-                }
-                let mut partitions: Vec<PartitionDescription> = topic
-                    .partitions
-                    .into_iter()
-                    .map(|p| PartitionDescription {
-                        partition: p.partition_index,
-                        leader: (p.leader_id >= 0).then_some(p.leader_id),
-                        leader_epoch: p.leader_epoch,
-                        replicas: p.replica_nodes,
-                        isr: p.isr_nodes,
-                        elr: None,
-                        last_known_elr: None,
-                        offline: p.offline_replicas,
-                    })
-                    .collect();
-                partitions.sort_by_key(|p| p.partition);
-                let description = TopicDescription {
-                    name: name.clone(),
-                    topic_id: topic.topic_id,
-                    internal: topic.is_internal,
-                    partitions,
-                };
-                (name, Ok(description))
+        let describe = |topic: milena_protocol::messages::metadata_response::MetadataResponseTopic| {
+            let name = topic.name.unwrap_or_default();
+            if let Err(error) = ClientError::check(topic.error_code, None, &name) {
+                return (name, Err(error));
+            }
+            let mut partitions: Vec<PartitionDescription> = topic
+                .partitions
+                .into_iter()
+                .map(|p| PartitionDescription {
+                    partition: p.partition_index,
+                    leader: (p.leader_id >= 0).then_some(p.leader_id),
+                    leader_epoch: p.leader_epoch,
+                    replicas: p.replica_nodes,
+                    isr: p.isr_nodes,
+                    elr: None,
+                    last_known_elr: None,
+                    offline: p.offline_replicas,
+                })
+                .collect();
+            partitions.sort_by_key(|p| p.partition);
+            let description = TopicDescription {
+                name: name.clone(),
+                topic_id: topic.topic_id,
+                internal: topic.is_internal,
+                partitions,
             };
+            (name, Ok(description))
+        };
         Ok(response.topics.into_iter().map(describe).collect())
     }
 
     /// Creates topics, or only checks that they could be created.
-    pub async fn create_topics(
-        &self,
-        topics: &[NewTopic],
-        validate_only: bool,
-    ) -> Result<PerTopic, ClientError> {
+    pub async fn create_topics(&self, topics: &[NewTopic], validate_only: bool) -> Result<PerTopic, ClientError> {
         let request = CreateTopicsRequest {
             topics: topics.iter().map(creatable).collect(),
             timeout_ms: self.timeout_ms(),
@@ -261,37 +216,22 @@ impl Admin {
             ..Default::default()
         };
         self.to_controller("createTopics", async || {
-            let response = self
-                .client
-                .controller_connection()
-                .await?
-                .request(&request)
-                .await?;
-            Ok(response
-                .topics
-                .into_iter()
-                .map(|t| (t.name, t.error_code, t.error_message))
-                .collect())
+            let response = self.client.controller_connection().await?.request(&request).await?;
+            Ok(response.topics.into_iter().map(|t| (t.name, t.error_code, t.error_message)).collect())
         })
         .await
     }
 
     /// Deletes topics by name.
     pub async fn delete_topics(&self, names: &[String]) -> Result<PerTopic, ClientError> {
-        let request = DeleteTopicsRequest {
-            timeout_ms: self.timeout_ms(),
-            ..Default::default()
-        };
+        let request = DeleteTopicsRequest { timeout_ms: self.timeout_ms(), ..Default::default() };
         self.to_controller("deleteTopics", async || {
             let connection = self.client.controller_connection().await?;
             let mut request = request.clone();
             if connection.version_of::<DeleteTopicsRequest>(i16::MAX)? >= 6 {
                 request.topics = names
                     .iter()
-                    .map(|n| delete::DeleteTopicState {
-                        name: Some(n.clone()),
-                        ..Default::default()
-                    })
+                    .map(|n| delete::DeleteTopicState { name: Some(n.clone()), ..Default::default() })
                     .collect();
             } else {
                 request.topic_names = names.to_vec();
@@ -307,10 +247,7 @@ impl Admin {
     }
 
     /// Adds partitions to topics.
-    pub async fn create_partitions(
-        &self,
-        topics: &[NewPartitions],
-    ) -> Result<PerTopic, ClientError> {
+    pub async fn create_partitions(&self, topics: &[NewPartitions]) -> Result<PerTopic, ClientError> {
         let request = CreatePartitionsRequest {
             topics: topics
                 .iter()
@@ -333,47 +270,23 @@ impl Admin {
             ..Default::default()
         };
         self.to_controller("createPartitions", async || {
-            let response = self
-                .client
-                .controller_connection()
-                .await?
-                .request(&request)
-                .await?;
-            Ok(response
-                .results
-                .into_iter()
-                .map(|t| (t.name, t.error_code, t.error_message))
-                .collect())
+            let response = self.client.controller_connection().await?.request(&request).await?;
+            Ok(response.results.into_iter().map(|t| (t.name, t.error_code, t.error_message)).collect())
         })
         .await
     }
 
     /// The running reassignments of the cluster, by topic and partition.
-    pub async fn list_reassignments(
-        &self,
-    ) -> Result<BTreeMap<(String, i32), Reassignment>, ClientError> {
-        let request = ListPartitionReassignmentsRequest {
-            timeout_ms: self.timeout_ms(),
-            topics: None,
-            ..Default::default()
-        };
-        let response = self
-            .client
-            .request_controller("listPartitionReassignments", &request)
-            .await?;
-        ClientError::check(
-            response.error_code,
-            response.error_message.as_deref(),
-            "reassignments",
-        )?;
+    pub async fn list_reassignments(&self) -> Result<BTreeMap<(String, i32), Reassignment>, ClientError> {
+        let request =
+            ListPartitionReassignmentsRequest { timeout_ms: self.timeout_ms(), topics: None, ..Default::default() };
+        let response = self.client.request_controller("listPartitionReassignments", &request).await?;
+        ClientError::check(response.error_code, response.error_message.as_deref(), "reassignments")?;
         let mut found = BTreeMap::new();
         for topic in response.topics {
             for p in topic.partitions {
-                let change = Reassignment {
-                    replicas: p.replicas,
-                    adding: p.adding_replicas,
-                    removing: p.removing_replicas,
-                };
+                let change =
+                    Reassignment { replicas: p.replicas, adding: p.adding_replicas, removing: p.removing_replicas };
                 found.insert((topic.name.clone(), p.partition_index), change);
             }
         }
@@ -389,10 +302,7 @@ impl Admin {
         self.client
             .retrying(call, async || {
                 let answers = work().await?;
-                if answers
-                    .iter()
-                    .any(|(_, code, _)| *code == ErrorCode::NotController.code())
-                {
+                if answers.iter().any(|(_, code, _)| *code == ErrorCode::NotController.code()) {
                     self.client.refresh_metadata(Some(&[]), false).await?;
                     return Err(ClientError::api(ErrorCode::NotController, call));
                 }
@@ -410,8 +320,7 @@ impl Admin {
     /// How long the broker may take: a little less than we wait.
     pub(super) fn timeout_ms(&self) -> i32 {
         let wait = Duration::from_millis(self.client.config().request_timeout_ms);
-        i32::try_from(wait.saturating_sub(Duration::from_millis(200)).as_millis())
-            .unwrap_or(i32::MAX)
+        i32::try_from(wait.saturating_sub(Duration::from_millis(200)).as_millis()).unwrap_or(i32::MAX)
     }
 }
 

@@ -46,11 +46,7 @@ impl Assignor {
     }
 
     /// Shares the partitions of `partition_counts` (topic to number of partitions; unknown topics are absent).
-    pub fn assign(
-        self,
-        partition_counts: &BTreeMap<String, i32>,
-        members: &[Member],
-    ) -> Assignment {
+    pub fn assign(self, partition_counts: &BTreeMap<String, i32>, members: &[Member]) -> Assignment {
         let mut ordered: Vec<&Member> = members.iter().collect();
         // static members keep their place when they come back under another member id
         ordered.sort_by(|a, b| match (&a.group_instance_id, &b.group_instance_id) {
@@ -59,10 +55,7 @@ impl Assignor {
             (None, Some(_)) => std::cmp::Ordering::Greater,
             (None, None) => a.member_id.cmp(&b.member_id),
         });
-        let mut assignment: Assignment = members
-            .iter()
-            .map(|m| (m.member_id.clone(), Vec::new()))
-            .collect();
+        let mut assignment: Assignment = members.iter().map(|m| (m.member_id.clone(), Vec::new())).collect();
         match self {
             Assignor::Range => range(partition_counts, &ordered, &mut assignment),
             Assignor::RoundRobin => round_robin(partition_counts, &ordered, &mut assignment),
@@ -71,16 +64,9 @@ impl Assignor {
     }
 }
 
-fn range(
-    partition_counts: &BTreeMap<String, i32>,
-    members: &[&Member],
-    assignment: &mut Assignment,
-) {
+fn range(partition_counts: &BTreeMap<String, i32>, members: &[&Member], assignment: &mut Assignment) {
     for (topic, count) in partition_counts {
-        let subscribed: Vec<&&Member> = members
-            .iter()
-            .filter(|m| m.topics.contains(topic))
-            .collect();
+        let subscribed: Vec<&&Member> = members.iter().filter(|m| m.topics.contains(topic)).collect();
         let Ok(member_count) = i32::try_from(subscribed.len()) else {
             continue;
         };
@@ -91,22 +77,14 @@ fn range(
         let mut next = 0;
         for (index, member) in (0..).zip(subscribed) {
             let size = each + i32::from(index < extra);
-            let partitions =
-                (next..next + size).map(|partition| TopicPartition::new(topic.as_str(), partition));
-            assignment
-                .entry(member.member_id.clone())
-                .or_default()
-                .extend(partitions);
+            let partitions = (next..next + size).map(|partition| TopicPartition::new(topic.as_str(), partition));
+            assignment.entry(member.member_id.clone()).or_default().extend(partitions);
             next += size;
         }
     }
 }
 
-fn round_robin(
-    partition_counts: &BTreeMap<String, i32>,
-    members: &[&Member],
-    assignment: &mut Assignment,
-) {
+fn round_robin(partition_counts: &BTreeMap<String, i32>, members: &[&Member], assignment: &mut Assignment) {
     let mut turn = members.iter().cycle();
     for (topic, count) in partition_counts {
         if !members.iter().any(|m| m.topics.contains(topic)) {
@@ -130,26 +108,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn member(id: &str, topics: &[&str]) -> Member {
-        Member {
-            member_id: id.into(),
-            group_instance_id: None,
-            topics: topics.iter().map(|t| t.to_string()).collect(),
-        }
+        Member { member_id: id.into(), group_instance_id: None, topics: topics.iter().map(|t| t.to_string()).collect() }
     }
 
     fn counts(topics: &[(&str, i32)]) -> BTreeMap<String, i32> {
-        topics
-            .iter()
-            .map(|(topic, count)| (topic.to_string(), *count))
-            .collect()
+        topics.iter().map(|(topic, count)| (topic.to_string(), *count)).collect()
     }
 
     fn show(assignment: &Assignment, id: &str) -> String {
-        assignment[id]
-            .iter()
-            .map(|tp| tp.to_string())
-            .collect::<Vec<_>>()
-            .join(" ")
+        assignment[id].iter().map(|tp| tp.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
@@ -170,13 +137,8 @@ mod tests {
 
     #[test]
     fn round_robin_skips_members_without_the_topic() {
-        let members = [
-            member("a", &["t"]),
-            member("b", &["t", "u"]),
-            member("c", &["t", "u", "v"]),
-        ];
-        let assignment =
-            Assignor::RoundRobin.assign(&counts(&[("t", 1), ("u", 2), ("v", 3)]), &members);
+        let members = [member("a", &["t"]), member("b", &["t", "u"]), member("c", &["t", "u", "v"])];
+        let assignment = Assignor::RoundRobin.assign(&counts(&[("t", 1), ("u", 2), ("v", 3)]), &members);
         assert_eq!(show(&assignment, "a"), "t-0");
         assert_eq!(show(&assignment, "b"), "u-0");
         assert_eq!(show(&assignment, "c"), "u-1 v-0 v-1 v-2");
@@ -187,10 +149,7 @@ mod tests {
         let mut members = [member("z", &["t"]), member("a", &["t"])];
         members[0].group_instance_id = Some("i0".into());
         let assignment = Assignor::Range.assign(&counts(&[("t", 1)]), &members);
-        assert_eq!(
-            (show(&assignment, "z"), show(&assignment, "a")),
-            ("t-0".into(), String::new())
-        );
+        assert_eq!((show(&assignment, "z"), show(&assignment, "a")), ("t-0".into(), String::new()));
     }
 
     proptest! {

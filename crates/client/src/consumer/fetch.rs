@@ -10,9 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use milena_common::{TopicPartition, Uuid};
 use milena_protocol::ErrorCode;
-use milena_protocol::messages::{
-    FetchRequest, fetch_request as request, fetch_response as response,
-};
+use milena_protocol::messages::{FetchRequest, fetch_request as request, fetch_response as response};
 use milena_protocol::records::{self, DecompressLimit};
 
 use super::{ConsumerConfig, ConsumerRecord, TimestampType};
@@ -46,37 +44,21 @@ pub(super) struct Data {
 }
 
 /// Reads from `leader`; every wanted partition gets an answer.
-pub(super) async fn fetch(
-    client: Client,
-    config: Arc<ConsumerConfig>,
-    leader: i32,
-    wanted: Vec<Wanted>,
-) -> Fetched {
+pub(super) async fn fetch(client: Client, config: Arc<ConsumerConfig>, leader: i32, wanted: Vec<Wanted>) -> Fetched {
     let answers = match exchange(&client, &config, leader, &wanted).await {
         Ok(mut found) => wanted
             .into_iter()
             .map(|w| {
                 let result = match found.remove(&w.tp) {
                     Some(data) => read(&config, &w, data),
-                    None => Ok(Data {
-                        records: Vec::new(),
-                        next_offset: w.offset,
-                    }),
+                    None => Ok(Data { records: Vec::new(), next_offset: w.offset }),
                 };
-                Answer {
-                    tp: w.tp,
-                    generation: w.generation,
-                    result,
-                }
+                Answer { tp: w.tp, generation: w.generation, result }
             })
             .collect(),
         Err(error) => wanted
             .into_iter()
-            .map(|w| Answer {
-                tp: w.tp,
-                generation: w.generation,
-                result: Err(error.clone()),
-            })
+            .map(|w| Answer { tp: w.tp, generation: w.generation, result: Err(error.clone()) })
             .collect(),
     };
     Fetched { leader, answers }
@@ -94,15 +76,12 @@ async fn exchange(
     let version = connection.version_of::<FetchRequest>(if ids_known { i16::MAX } else { 12 })?;
     let mut topics: BTreeMap<(&str, Uuid), Vec<request::FetchPartition>> = BTreeMap::new();
     for w in wanted {
-        topics
-            .entry((&w.tp.topic, w.topic_id))
-            .or_default()
-            .push(request::FetchPartition {
-                partition: w.tp.partition,
-                fetch_offset: w.offset,
-                partition_max_bytes: config.max_partition_fetch_bytes,
-                ..Default::default()
-            });
+        topics.entry((&w.tp.topic, w.topic_id)).or_default().push(request::FetchPartition {
+            partition: w.tp.partition,
+            fetch_offset: w.offset,
+            partition_max_bytes: config.max_partition_fetch_bytes,
+            ..Default::default()
+        });
     }
     let message = FetchRequest {
         replica_id: -1,
@@ -122,47 +101,29 @@ async fn exchange(
         rack_id: config.client.rack.clone().unwrap_or_default(),
         ..Default::default()
     };
-    let wait = Duration::from_millis(
-        config
-            .client
-            .request_timeout_ms
-            .saturating_add(config.fetch_max_wait_ms),
-    );
+    let wait = Duration::from_millis(config.client.request_timeout_ms.saturating_add(config.fetch_max_wait_ms));
     let answer = connection.request_at(&message, version, wait).await?;
     ClientError::check(answer.error_code, None, "fetch")?;
     let mut found = BTreeMap::new();
     for topic in answer.responses {
         let name = if version >= 13 {
-            wanted
-                .iter()
-                .find(|w| w.topic_id == topic.topic_id)
-                .map(|w| w.tp.topic.clone())
+            wanted.iter().find(|w| w.topic_id == topic.topic_id).map(|w| w.tp.topic.clone())
         } else {
             Some(topic.topic.into())
         };
         let Some(name) = name else { continue };
         for data in topic.partitions {
-            found.insert(
-                TopicPartition::new(name.clone(), data.partition_index),
-                data,
-            );
+            found.insert(TopicPartition::new(name.clone(), data.partition_index), data);
         }
     }
     Ok(found)
 }
 
-fn read(
-    config: &ConsumerConfig,
-    wanted: &Wanted,
-    mut data: response::PartitionData,
-) -> Result<Data, ClientError> {
+fn read(config: &ConsumerConfig, wanted: &Wanted, mut data: response::PartitionData) -> Result<Data, ClientError> {
     ClientError::check(data.error_code, None, &wanted.tp.to_string())?;
     let bytes = data.records.take().unwrap_or_default();
     let mut aborted: Vec<(i64, i64)> = match data.aborted_transactions.take() {
-        Some(list) if config.read_committed => list
-            .iter()
-            .map(|t| (t.first_offset, t.producer_id))
-            .collect(),
+        Some(list) if config.read_committed => list.iter().map(|t| (t.first_offset, t.producer_id)).collect(),
         _ => Vec::new(),
     };
     aborted.sort_unstable();
@@ -177,25 +138,18 @@ fn decode(
 ) -> Result<Data, ClientError> {
     let corrupt = |reason: String| ClientError::Api {
         code: ErrorCode::CorruptMessage,
-        message: Some(format!(
-            "{} at offset {}: {reason}",
-            wanted.tp, wanted.offset
-        )),
+        message: Some(format!("{} at offset {}: {reason}", wanted.tp, wanted.offset)),
         resource: Some(wanted.tp.to_string()),
     };
     let mut aborted = aborted.into_iter().peekable();
     let mut aborted_producers: HashSet<i64> = HashSet::new();
-    let mut data = Data {
-        records: Vec::new(),
-        next_offset: wanted.offset,
-    };
+    let mut data = Data { records: Vec::new(), next_offset: wanted.offset };
     for batch in records::batches(bytes) {
         let batch = batch.map_err(|error| corrupt(error.to_string()))?;
         if batch.last_offset() < wanted.offset {
             continue;
         }
-        while let Some((_, producer)) = aborted.next_if(|(first, _)| *first <= batch.last_offset())
-        {
+        while let Some((_, producer)) = aborted.next_if(|(first, _)| *first <= batch.last_offset()) {
             aborted_producers.insert(producer);
         }
         if config.check_crcs && !batch.crc_valid() {
@@ -214,9 +168,7 @@ fn decode(
                 records::TimestampType::CreateTime => TimestampType::CreateTime,
                 records::TimestampType::LogAppendTime => TimestampType::LogAppendTime,
             };
-            let list = batch
-                .records(DecompressLimit::default())
-                .map_err(|error| corrupt(error.to_string()))?;
+            let list = batch.records(DecompressLimit::default()).map_err(|error| corrupt(error.to_string()))?;
             for record in list {
                 let record = record.map_err(|error| corrupt(error.to_string()))?;
                 if record.offset < wanted.offset {

@@ -66,25 +66,16 @@ impl Membership {
         previous: Option<Membership>,
     ) -> Result<(Membership, Vec<TopicPartition>), ClientError> {
         let mut member_id = match &previous {
-            Some(previous) if previous.signal.state.load(Ordering::Acquire) != LOST => {
-                previous.member_id.clone()
-            }
+            Some(previous) if previous.signal.state.load(Ordering::Acquire) != LOST => previous.member_id.clone(),
             _ => String::new(),
         };
         drop(previous);
-        let subscription = Subscription {
-            topics,
-            user_data: None,
-            owned_partitions: owned,
-        };
+        let subscription = Subscription { topics, user_data: None, owned_partitions: owned };
         let mut attempt = 0;
         loop {
             match try_join(client, config, group, &subscription, &mut member_id).await {
                 Ok((node, generation, partitions)) => {
-                    let signal = Arc::new(Signal {
-                        state: AtomicU8::new(STABLE),
-                        changed: Arc::new(Notify::new()),
-                    });
+                    let signal = Arc::new(Signal { state: AtomicU8::new(STABLE), changed: Arc::new(Notify::new()) });
                     let beat = Beat {
                         client: client.clone(),
                         config: config.clone(),
@@ -95,22 +86,14 @@ impl Membership {
                     };
                     let heartbeat = spawn(beat.run(node));
                     return Ok((
-                        Membership {
-                            group: group.to_string(),
-                            member_id,
-                            generation,
-                            signal,
-                            heartbeat,
-                        },
+                        Membership { group: group.to_string(), member_id, generation, signal, heartbeat },
                         partitions,
                     ));
                 }
                 Err(error) => match error.code() {
                     // the coordinator gave us an id to come back with (KIP-394)
                     Some(ErrorCode::MemberIdRequired) => {}
-                    Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => {
-                        member_id.clear()
-                    }
+                    Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => member_id.clear(),
                     Some(ErrorCode::RebalanceInProgress) => {}
                     _ if error.is_retriable() => {
                         tokio::time::sleep(client.config().backoff(attempt)).await;
@@ -151,15 +134,10 @@ impl Membership {
             return;
         }
         let left = async {
-            let node = client
-                .find_coordinator(CoordinatorKind::Group, &self.group)
-                .await?;
+            let node = client.find_coordinator(CoordinatorKind::Group, &self.group).await?;
             let connection = client.connection(node).await?;
             let version = connection.version_of::<LeaveGroupRequest>(i16::MAX)?;
-            let mut request = LeaveGroupRequest {
-                group_id: self.group.clone(),
-                ..Default::default()
-            };
+            let mut request = LeaveGroupRequest { group_id: self.group.clone(), ..Default::default() };
             if version >= 3 {
                 request.members = vec![MemberIdentity {
                     member_id: self.member_id.clone(),
@@ -169,9 +147,7 @@ impl Membership {
             } else {
                 request.member_id = self.member_id.clone();
             }
-            connection
-                .request_at(&request, version, Duration::from_secs(5))
-                .await
+            connection.request_at(&request, version, Duration::from_secs(5)).await
         };
         // the session timeout ends the membership anyway
         if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), left).await {
@@ -188,9 +164,7 @@ async fn try_join(
     subscription: &Subscription,
     member_id: &mut String,
 ) -> Result<(i32, i32, Vec<TopicPartition>), ClientError> {
-    let node = client
-        .find_coordinator(CoordinatorKind::Group, group)
-        .await?;
+    let node = client.find_coordinator(CoordinatorKind::Group, group).await?;
     let connection = client.connection(node).await?;
     let metadata = subscription.encode();
     let request = JoinGroupRequest {
@@ -213,19 +187,14 @@ async fn try_join(
     };
     let version = connection.version_of::<JoinGroupRequest>(i16::MAX)?;
     // the answer comes when all members are there, or their time is up
-    let wait =
-        Duration::from_millis(config.max_poll_interval_ms.max(config.session_timeout_ms) + 5_000);
+    let wait = Duration::from_millis(config.max_poll_interval_ms.max(config.session_timeout_ms) + 5_000);
     let joined = connection.request_at(&request, version, wait).await?;
     if !joined.member_id.is_empty() {
         *member_id = joined.member_id.clone();
     }
     ClientError::check(joined.error_code, None, group)?;
     let leads = joined.leader == joined.member_id;
-    let assignments = if leads && !joined.skip_assignment {
-        lead(client, &joined).await?
-    } else {
-        Vec::new()
-    };
+    let assignments = if leads && !joined.skip_assignment { lead(client, &joined).await? } else { Vec::new() };
     let request = SyncGroupRequest {
         group_id: group.into(),
         generation_id: joined.generation_id,
@@ -239,19 +208,13 @@ async fn try_join(
     let version = connection.version_of::<SyncGroupRequest>(i16::MAX)?;
     let synced = connection.request_at(&request, version, wait).await?;
     ClientError::check(synced.error_code, None, group)?;
-    let partitions =
-        decode_assignment(synced.assignment).map_err(|error| ClientError::Malformed {
-            api: "SyncGroup".into(),
-            reason: error.to_string(),
-        })?;
+    let partitions = decode_assignment(synced.assignment)
+        .map_err(|error| ClientError::Malformed { api: "SyncGroup".into(), reason: error.to_string() })?;
     Ok((node, joined.generation_id, partitions))
 }
 
 /// Shares the partitions of all members' topics.
-async fn lead(
-    client: &Client,
-    joined: &JoinGroupResponse,
-) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
+async fn lead(client: &Client, joined: &JoinGroupResponse) -> Result<Vec<SyncGroupRequestAssignment>, ClientError> {
     let name = joined.protocol_name.as_deref().unwrap_or_default();
     let Some(assignor) = Assignor::from_name(name) else {
         return Err(ClientError::api(ErrorCode::InconsistentGroupProtocol, name));
@@ -263,21 +226,12 @@ async fn lead(
             member_id: m.member_id.clone(),
             group_instance_id: m.group_instance_id.clone(),
             // a member whose bytes are unreadable gets nothing; the others go on
-            topics: Subscription::decode(m.metadata.clone())
-                .unwrap_or_default()
-                .topics,
+            topics: Subscription::decode(m.metadata.clone()).unwrap_or_default().topics,
         })
         .collect();
-    let topics: BTreeSet<String> = members
-        .iter()
-        .flat_map(|m| m.topics.iter().cloned())
-        .collect();
+    let topics: BTreeSet<String> = members.iter().flat_map(|m| m.topics.iter().cloned()).collect();
     let topics: Vec<String> = topics.into_iter().collect();
-    let picture = client
-        .retrying("metadata", async || {
-            client.refresh_metadata(Some(&topics), false).await
-        })
-        .await?;
+    let picture = client.retrying("metadata", async || client.refresh_metadata(Some(&topics), false).await).await?;
     let counts: BTreeMap<String, i32> = topics
         .iter()
         .filter_map(|t| {
@@ -296,10 +250,7 @@ async fn lead(
         .collect())
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "a membership owns its heartbeat task and ends it"
-)]
+#[allow(clippy::disallowed_methods, reason = "a membership owns its heartbeat task and ends it")]
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(task)
 }
@@ -327,16 +278,14 @@ impl Beat {
             tokio::time::sleep(pause).await;
             pause = Duration::from_millis(self.config.heartbeat_interval_ms);
             let answer = async { self.client.connection(node).await?.request(&request).await };
-            let error = match answer
-                .await
-                .and_then(|r| ClientError::check(r.error_code, None, &self.group))
-            {
+            let error = match answer.await.and_then(|r| ClientError::check(r.error_code, None, &self.group)) {
                 Ok(()) => continue,
                 Err(error) => error,
             };
             match error.code() {
                 Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
-                    return self.signal.raise(REJOIN);
+                    // the caller may take its time to come back and rejoin: the session goes on until then
+                    self.signal.raise(REJOIN);
                 }
                 Some(ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId) => {
                     return self.signal.raise(LOST);
@@ -344,11 +293,7 @@ impl Beat {
                 _ => {
                     // the coordinator moved or is away: look for it, soon
                     pause = self.client.config().backoff(0);
-                    if let Ok(found) = self
-                        .client
-                        .find_coordinator(CoordinatorKind::Group, &self.group)
-                        .await
-                    {
+                    if let Ok(found) = self.client.find_coordinator(CoordinatorKind::Group, &self.group).await {
                         node = found;
                     }
                 }

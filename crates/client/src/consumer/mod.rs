@@ -291,16 +291,10 @@ impl Consumer {
             .partitions
             .iter()
             .filter_map(|(tp, state)| {
-                let offset = state
-                    .position
-                    .filter(|position| state.committed != Some(*position))?;
+                let offset = state.position.filter(|position| state.committed != Some(*position))?;
                 Some((
                     tp.clone(),
-                    CommittedOffset {
-                        offset,
-                        leader_epoch: state.position_epoch,
-                        metadata: String::new(),
-                    },
+                    CommittedOffset { offset, leader_epoch: state.position_epoch, metadata: String::new() },
                 ))
             })
             .collect();
@@ -310,10 +304,7 @@ impl Consumer {
         }
         let group = self.need_group()?.to_string();
         let instance = self.config.group_instance_id.clone();
-        let member = self
-            .membership
-            .as_ref()
-            .map(|m| (m.member_id(), m.generation(), instance.as_deref()));
+        let member = self.membership.as_ref().map(|m| (m.member_id(), m.generation(), instance.as_deref()));
         let results = self.client.commit_offsets(&group, member, &moved).await?;
         for (tp, result) in results {
             result?;
@@ -329,11 +320,7 @@ impl Consumer {
     /// # Errors
     /// Of the last commit; the group is left in any case.
     pub async fn close(mut self) -> Result<(), ClientError> {
-        let committed = if self.commits_automatically() {
-            self.commit().await
-        } else {
-            Ok(())
-        };
+        let committed = if self.commits_automatically() { self.commit().await } else { Ok(()) };
         if let Some(membership) = self.membership.take() {
             membership.leave(&self.client, &self.config).await;
         }
@@ -360,10 +347,7 @@ impl Consumer {
 
     /// Joins the group when the subscription asks for it and the member is not in a stable generation.
     async fn join_if_needed(&mut self) -> Result<(), ClientError> {
-        if matches!(
-            self.subscription,
-            Subscription::Nothing | Subscription::Partitions
-        ) {
+        if matches!(self.subscription, Subscription::Nothing | Subscription::Partitions) {
             return Ok(());
         }
         if let Some(membership) = &self.membership
@@ -418,12 +402,7 @@ impl Consumer {
         for tp in partitions {
             self.generations += 1;
             let generation = self.generations;
-            self.partitions
-                .entry(tp.clone())
-                .or_insert_with(|| PartitionState {
-                    generation,
-                    ..Default::default()
-                });
+            self.partitions.entry(tp.clone()).or_insert_with(|| PartitionState { generation, ..Default::default() });
         }
     }
 
@@ -444,28 +423,18 @@ impl Consumer {
     /// Asks for metadata of what is subscribed; failures show as unknown leaders and are tried again with a pause.
     async fn look_at_topics(&mut self) -> Result<(), ClientError> {
         let (names, create) = match &self.subscription {
-            Subscription::Topics(topics) => (
-                Some(topics.iter().cloned().collect::<Vec<_>>()),
-                self.config.allow_auto_create_topics,
-            ),
+            Subscription::Topics(topics) => {
+                (Some(topics.iter().cloned().collect::<Vec<_>>()), self.config.allow_auto_create_topics)
+            }
             Subscription::Matching(_) => (None, false),
             _ => {
-                let topics: BTreeSet<String> = self
-                    .partitions
-                    .keys()
-                    .map(|tp| tp.topic.to_string())
-                    .collect();
-                (
-                    Some(topics.into_iter().collect()),
-                    self.config.allow_auto_create_topics,
-                )
+                let topics: BTreeSet<String> = self.partitions.keys().map(|tp| tp.topic.to_string()).collect();
+                (Some(topics.into_iter().collect()), self.config.allow_auto_create_topics)
             }
         };
         let picture = self
             .client
-            .retrying("metadata", async || {
-                self.client.refresh_metadata(names.as_deref(), create).await
-            })
+            .retrying("metadata", async || self.client.refresh_metadata(names.as_deref(), create).await)
             .await?;
         let wanted = |name: &String| match &self.subscription {
             Subscription::Matching(test) => test(name),
@@ -484,12 +453,7 @@ impl Consumer {
             .topics
             .values()
             .filter(|t| wanted(&t.name) && !t.partitions.is_empty())
-            .map(|t| {
-                (
-                    t.name.clone(),
-                    i32::try_from(t.partitions.len()).unwrap_or(i32::MAX),
-                )
-            })
+            .map(|t| (t.name.clone(), i32::try_from(t.partitions.len()).unwrap_or(i32::MAX)))
             .collect();
         Ok(())
     }
@@ -497,22 +461,12 @@ impl Consumer {
     /// Finds where to start: the committed offset, else what the reset policy says.
     async fn find_positions(&mut self) -> Result<(), ClientError> {
         let now = Instant::now();
-        let ready = |state: &PartitionState| {
-            state.position.is_none() && state.pause_until.is_none_or(|at| at <= now)
-        };
-        let missing: Vec<TopicPartition> = self
-            .partitions
-            .iter()
-            .filter(|(_, s)| ready(s) && s.reset.is_none())
-            .map(|(tp, _)| tp.clone())
-            .collect();
+        let ready = |state: &PartitionState| state.position.is_none() && state.pause_until.is_none_or(|at| at <= now);
+        let missing: Vec<TopicPartition> =
+            self.partitions.iter().filter(|(_, s)| ready(s) && s.reset.is_none()).map(|(tp, _)| tp.clone()).collect();
         if !missing.is_empty() {
             let committed = match &self.config.group_id {
-                Some(group) => {
-                    self.client
-                        .committed_offsets(group, Some(&missing), true)
-                        .await?
-                }
+                Some(group) => self.client.committed_offsets(group, Some(&missing), true).await?,
                 None => BTreeMap::new(),
             };
             for tp in missing {
@@ -539,11 +493,7 @@ impl Consumer {
         if resets.is_empty() {
             return Ok(());
         }
-        for (tp, result) in self
-            .client
-            .list_offsets(&resets, self.config.read_committed)
-            .await?
-        {
+        for (tp, result) in self.client.list_offsets(&resets, self.config.read_committed).await? {
             let Some(state) = self.partitions.get_mut(&tp) else {
                 continue;
             };
@@ -569,18 +519,9 @@ impl Consumer {
         let mut records = Vec::new();
         let start = self.turn.take();
         let after = start.clone();
-        let mut order: Vec<TopicPartition> = self
-            .partitions
-            .keys()
-            .filter(|tp| start.as_ref().is_none_or(|s| *tp > s))
-            .cloned()
-            .collect();
-        order.extend(
-            self.partitions
-                .keys()
-                .filter(|tp| after.as_ref().is_some_and(|s| *tp <= s))
-                .cloned(),
-        );
+        let mut order: Vec<TopicPartition> =
+            self.partitions.keys().filter(|tp| start.as_ref().is_none_or(|s| *tp > s)).cloned().collect();
+        order.extend(self.partitions.keys().filter(|tp| after.as_ref().is_some_and(|s| *tp <= s)).cloned());
         for tp in order {
             if records.len() >= self.config.max_poll_records {
                 break;
@@ -590,10 +531,7 @@ impl Consumer {
             };
             let room = self.config.max_poll_records - records.len();
             let count = state.buffered.len().min(room);
-            if let Some(last) = count
-                .checked_sub(1)
-                .and_then(|index| state.buffered.get(index))
-            {
+            if let Some(last) = count.checked_sub(1).and_then(|index| state.buffered.get(index)) {
                 state.position = Some(last.offset + 1);
                 state.position_epoch = last.leader_epoch;
                 records.extend(state.buffered.drain(..count));
@@ -625,23 +563,14 @@ impl Consumer {
             }
             by_leader.entry(leader).or_default().push(fetch::Wanted {
                 tp: tp.clone(),
-                topic_id: picture
-                    .topics
-                    .get(&*tp.topic)
-                    .map(|t| t.topic_id)
-                    .unwrap_or_default(),
+                topic_id: picture.topics.get(&*tp.topic).map(|t| t.topic_id).unwrap_or_default(),
                 offset: state.fetch_from,
                 generation: state.generation,
             });
         }
         for (leader, wanted) in by_leader {
             self.busy_nodes.insert(leader);
-            self.in_flight.push(Box::pin(fetch::fetch(
-                self.client.clone(),
-                self.config.clone(),
-                leader,
-                wanted,
-            )));
+            self.in_flight.push(Box::pin(fetch::fetch(self.client.clone(), self.config.clone(), leader, wanted)));
         }
     }
 
@@ -683,17 +612,12 @@ impl Consumer {
         let now = Instant::now();
         let mut wake = now + Duration::from_secs(1);
         if self.commits_automatically() {
-            wake = wake
-                .min(self.last_commit + Duration::from_millis(self.config.auto_commit_interval_ms));
+            wake = wake.min(self.last_commit + Duration::from_millis(self.config.auto_commit_interval_ms));
         }
         if self.client.metadata_is_old() {
             wake = wake.min(now + self.client.config().backoff(0));
         }
-        self.partitions
-            .values()
-            .filter_map(|s| s.pause_until)
-            .filter(|at| *at > now)
-            .fold(wake, Instant::min)
+        self.partitions.values().filter_map(|s| s.pause_until).filter(|at| *at > now).fold(wake, Instant::min)
     }
 }
 
@@ -703,9 +627,7 @@ fn reset_spec(config: &ConsumerConfig, tp: &TopicPartition) -> Result<OffsetSpec
         OffsetReset::Latest => Ok(OffsetSpec::Latest),
         OffsetReset::None => Err(ClientError::Api {
             code: ErrorCode::OffsetOutOfRange,
-            message: Some(format!(
-                "Undefined offset with no reset policy for partitions: [{tp}]"
-            )),
+            message: Some(format!("Undefined offset with no reset policy for partitions: [{tp}]")),
             resource: Some(tp.to_string()),
         }),
     }

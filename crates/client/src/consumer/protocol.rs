@@ -39,20 +39,10 @@ impl Subscription {
     pub fn decode(mut data: Bytes) -> Result<Subscription, Malformed> {
         let version = take_i16(&mut data)?;
         let count = take_count(&mut data, 2)?;
-        let topics = (0..count)
-            .map(|_| take_string(&mut data))
-            .collect::<Result<_, _>>()?;
+        let topics = (0..count).map(|_| take_string(&mut data)).collect::<Result<_, _>>()?;
         let user_data = take_bytes(&mut data)?;
-        let owned_partitions = if version >= 1 {
-            take_partitions(&mut data)?
-        } else {
-            Vec::new()
-        };
-        Ok(Subscription {
-            topics,
-            user_data,
-            owned_partitions,
-        })
+        let owned_partitions = if version >= 1 { take_partitions(&mut data)? } else { Vec::new() };
+        Ok(Subscription { topics, user_data, owned_partitions })
     }
 }
 
@@ -115,13 +105,8 @@ fn take_i16(data: &mut Bytes) -> Result<i16, Malformed> {
 
 /// A count of elements of at least `size` bytes each that the rest of the data can hold.
 fn take_count(data: &mut Bytes, size: usize) -> Result<usize, Malformed> {
-    let count =
-        usize::try_from(data.try_get_i32().map_err(|_| Malformed)?).map_err(|_| Malformed)?;
-    if count.saturating_mul(size) <= data.len() {
-        Ok(count)
-    } else {
-        Err(Malformed)
-    }
+    let count = usize::try_from(data.try_get_i32().map_err(|_| Malformed)?).map_err(|_| Malformed)?;
+    if count.saturating_mul(size) <= data.len() { Ok(count) } else { Err(Malformed) }
 }
 
 fn take_string(data: &mut Bytes) -> Result<String, Malformed> {
@@ -168,10 +153,7 @@ mod tests {
             user_data: Some(Bytes::from_static(b"x")),
             owned_partitions: vec![TopicPartition::new("orders", 3)],
         };
-        assert_eq!(
-            Subscription::decode(subscription.encode()),
-            Ok(subscription)
-        );
+        assert_eq!(Subscription::decode(subscription.encode()), Ok(subscription));
     }
 
     #[test]
@@ -182,15 +164,8 @@ mod tests {
 
     #[test]
     fn an_assignment_survives_the_wire() {
-        let partitions = vec![
-            TopicPartition::new("a", 0),
-            TopicPartition::new("a", 2),
-            TopicPartition::new("b", 1),
-        ];
-        assert_eq!(
-            decode_assignment(encode_assignment(&partitions)),
-            Ok(partitions)
-        );
+        let partitions = vec![TopicPartition::new("a", 0), TopicPartition::new("a", 2), TopicPartition::new("b", 1)];
+        assert_eq!(decode_assignment(encode_assignment(&partitions)), Ok(partitions));
         assert_eq!(decode_assignment(Bytes::new()), Ok(vec![]));
     }
 

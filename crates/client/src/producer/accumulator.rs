@@ -95,10 +95,7 @@ impl Accumulator {
     /// The partition that records of the topic without a key go to now.
     pub(super) fn sticky_partition(&mut self, topic: &str, available: &[i32]) -> Option<i32> {
         let seed = self.seed;
-        self.sticky
-            .entry(topic.to_string())
-            .or_insert_with(|| Sticky::new(seed))
-            .partition(available)
+        self.sticky.entry(topic.to_string()).or_insert_with(|| Sticky::new(seed)).partition(available)
     }
 
     /// Puts a record into the partition's open batch, or a new one.
@@ -113,9 +110,10 @@ impl Accumulator {
     ) {
         self.buffered_bytes += size;
         let queue = self.queues.entry(tp.clone()).or_default();
-        let open = queue.batches.back_mut().filter(|b| {
-            b.attempts == 0 && b.identity.is_none() && b.size + size <= self.batch_size
-        });
+        let open = queue
+            .batches
+            .back_mut()
+            .filter(|b| b.attempts == 0 && b.identity.is_none() && b.size + size <= self.batch_size);
         if let Some(batch) = open {
             batch.size += size;
             batch.records.push(record);
@@ -182,10 +180,7 @@ impl Accumulator {
     pub(super) fn reset_sequences(&mut self) {
         for queue in self.queues.values_mut() {
             queue.next_sequence = 0;
-            queue
-                .batches
-                .iter_mut()
-                .for_each(|batch| batch.identity = None);
+            queue.batches.iter_mut().for_each(|batch| batch.identity = None);
         }
     }
 
@@ -200,11 +195,7 @@ impl Accumulator {
         batch.attempts += 1;
         batch.retry_at = Some(retry_at);
         let tp = batch.tp.clone();
-        self.queues
-            .entry(tp.clone())
-            .or_default()
-            .batches
-            .push_front(batch);
+        self.queues.entry(tp.clone()).or_default().batches.push_front(batch);
         self.release(&tp);
     }
 
@@ -222,13 +213,7 @@ mod tests {
 
     fn record() -> Pending {
         let (outcome, _) = oneshot::channel();
-        Pending {
-            timestamp: 1,
-            key: None,
-            value: None,
-            headers: Vec::new(),
-            outcome,
-        }
+        Pending { timestamp: 1, key: None, value: None, headers: Vec::new(), outcome }
     }
 
     fn append(accumulator: &mut Accumulator, partition: i32, size: usize, now: Instant) {
@@ -253,25 +238,11 @@ mod tests {
         assert_eq!(next, Some(now + Duration::from_millis(5)));
         append(&mut accumulator, 0, 40, now);
         let (ready, _) = accumulator.take_ready(now);
-        assert_eq!(
-            ready.iter().map(|b| b.records.len()).collect::<Vec<_>>(),
-            [2]
-        );
+        assert_eq!(ready.iter().map(|b| b.records.len()).collect::<Vec<_>>(), [2]);
         // the second batch waits for the first one's answer, even when its time has come
-        assert!(
-            accumulator
-                .take_ready(now + Duration::from_millis(50))
-                .0
-                .is_empty()
-        );
+        assert!(accumulator.take_ready(now + Duration::from_millis(50)).0.is_empty());
         accumulator.finish(&ready[0].tp, ready[0].size);
-        assert_eq!(
-            accumulator
-                .take_ready(now + Duration::from_millis(50))
-                .0
-                .len(),
-            1
-        );
+        assert_eq!(accumulator.take_ready(now + Duration::from_millis(50)).0.len(), 1);
     }
 
     #[tokio::test]
@@ -285,10 +256,7 @@ mod tests {
         first.identity = Some((7, 0, sequence));
         accumulator.put_back(first, now + Duration::from_millis(10));
         assert!(accumulator.take_ready(now).0.is_empty());
-        let again = accumulator
-            .take_ready(now + Duration::from_millis(10))
-            .0
-            .remove(0);
+        let again = accumulator.take_ready(now + Duration::from_millis(10)).0.remove(0);
         assert_eq!((again.identity, again.attempts), (Some((7, 0, 0)), 1));
         assert_eq!(accumulator.next_sequence(&again.tp, 1), 1);
         assert!(!accumulator.is_empty());

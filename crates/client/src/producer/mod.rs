@@ -131,10 +131,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`ClientError::InvalidConfig`].
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a producer owns its sender task and ends it"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "a producer owns its sender task and ends it")]
     pub fn new(config: ProducerConfig) -> Result<Producer, ClientError> {
         let client = Client::new(config.client.clone())?;
         let seed = SystemClock.now().wall_ms as u64 ^ u64::from(std::process::id());
@@ -181,21 +178,15 @@ impl Producer {
                     return Err(ClientError::Closed);
                 }
                 // one record always fits an empty buffer
-                if state.buffered_bytes() == 0
-                    || state.buffered_bytes() + size <= self.shared.config.buffer_memory
-                {
+                if state.buffered_bytes() == 0 || state.buffered_bytes() + size <= self.shared.config.buffer_memory {
                     let (sender, receiver) = oneshot::channel();
                     let partition = match (record.partition, &record.key) {
                         (Some(partition), _) => partition,
                         (None, Some(key)) => partition_for_key(key, available.count),
-                        (None, None) => state
-                            .sticky_partition(&record.topic, &available.with_leader)
-                            .unwrap_or(0),
+                        (None, None) => state.sticky_partition(&record.topic, &available.with_leader).unwrap_or(0),
                     };
                     let pending = Pending {
-                        timestamp: record
-                            .timestamp
-                            .unwrap_or_else(|| SystemClock.now().wall_ms),
+                        timestamp: record.timestamp.unwrap_or_else(|| SystemClock.now().wall_ms),
                         key: record.key,
                         value: record.value,
                         headers: record.headers,
@@ -203,8 +194,7 @@ impl Producer {
                     };
                     let tp = TopicPartition::new(record.topic.as_str(), partition);
                     let now = Instant::now();
-                    let expires =
-                        now + Duration::from_millis(self.shared.config.delivery_timeout_ms);
+                    let expires = now + Duration::from_millis(self.shared.config.delivery_timeout_ms);
                     state.append(tp, pending, size, now, expires, &available.with_leader);
                     drop(state);
                     self.shared.work.notify_one();
@@ -244,11 +234,7 @@ impl Producer {
         self.shared.work.notify_one();
     }
 
-    async fn partitions_of(
-        &self,
-        topic: &str,
-        deadline: Instant,
-    ) -> Result<Available, ClientError> {
+    async fn partitions_of(&self, topic: &str, deadline: Instant) -> Result<Available, ClientError> {
         let client = &self.shared.client;
         for attempt in 0.. {
             let picture = client.metadata();
@@ -256,24 +242,14 @@ impl Producer {
             if let Some(found) = known.filter(|t| !t.partitions.is_empty())
                 && !(attempt == 0 && client.metadata_is_old())
             {
-                let with_leader = found
-                    .partitions
-                    .iter()
-                    .filter(|p| p.leader.is_some())
-                    .map(|p| p.partition)
-                    .collect();
-                return Ok(Available {
-                    count: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX),
-                    with_leader,
-                });
+                let with_leader = found.partitions.iter().filter(|p| p.leader.is_some()).map(|p| p.partition).collect();
+                return Ok(Available { count: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX), with_leader });
             }
             if attempt > 0
                 && let Some(found) = known
             {
                 match found.error {
-                    ErrorCode::None
-                    | ErrorCode::UnknownTopicOrPartition
-                    | ErrorCode::LeaderNotAvailable => {}
+                    ErrorCode::None | ErrorCode::UnknownTopicOrPartition | ErrorCode::LeaderNotAvailable => {}
                     ErrorCode::InvalidTopicException => {
                         tracing::error!(target: "org.apache.kafka.clients.Metadata",
                             "[Producer clientId={}] Metadata response reported invalid topics [{topic}]", client.config().client_id);
@@ -299,12 +275,7 @@ impl Producer {
                 }
                 tokio::time::sleep(pause).await;
             }
-            match tokio::time::timeout_at(
-                deadline,
-                client.refresh_metadata(Some(&[topic.to_string()]), true),
-            )
-            .await
-            {
+            match tokio::time::timeout_at(deadline, client.refresh_metadata(Some(&[topic.to_string()]), true)).await {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) if error.is_retriable() => tracing::warn!(
                     target: "org.apache.kafka.clients.NetworkClient", "metadata of topic {topic} could not be read: {error}"),
@@ -332,10 +303,6 @@ struct Available {
 /// An upper bound of the bytes that a record takes in a batch.
 fn record_size(record: &ProducerRecord) -> usize {
     let field = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + field(value) + 10)
-        .sum();
+    let headers: usize = record.headers.iter().map(|(name, value)| name.len() + field(value) + 10).sum();
     field(&record.key) + field(&record.value) + headers + 36
 }

@@ -10,10 +10,7 @@ pub fn murmur2(data: &[u8]) -> i32 {
     let mut hash = SEED ^ data.len() as u32;
     let mut chunks = data.chunks_exact(4);
     for chunk in &mut chunks {
-        let mut k = chunk
-            .iter()
-            .rev()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+        let mut k = chunk.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
         k = k.wrapping_mul(M);
         k ^= k >> R;
         k = k.wrapping_mul(M);
@@ -21,10 +18,7 @@ pub fn murmur2(data: &[u8]) -> i32 {
     }
     let tail = chunks.remainder();
     if !tail.is_empty() {
-        hash ^= tail
-            .iter()
-            .rev()
-            .fold(0u32, |word, byte| word << 8 | u32::from(*byte));
+        hash ^= tail.iter().rev().fold(0u32, |word, byte| word << 8 | u32::from(*byte));
         hash = hash.wrapping_mul(M);
     }
     hash ^= hash >> 13;
@@ -51,10 +45,7 @@ pub(super) struct Sticky {
 impl Sticky {
     /// A choice that starts from `seed` (any number; it only spreads different producers).
     pub(super) fn new(seed: u64) -> Self {
-        Sticky {
-            current: None,
-            seed: seed | 1,
-        }
+        Sticky { current: None, seed: seed | 1 }
     }
 
     /// The partition to use now, of those that have a leader.
@@ -74,19 +65,9 @@ impl Sticky {
         self.seed ^= self.seed << 13;
         self.seed ^= self.seed >> 7;
         self.seed ^= self.seed << 17;
-        let others: Vec<i32> = available
-            .iter()
-            .copied()
-            .filter(|p| Some(*p) != self.current)
-            .collect();
-        let choices = if others.is_empty() {
-            available
-        } else {
-            &others
-        };
-        self.current = choices
-            .get((self.seed % choices.len() as u64) as usize)
-            .copied();
+        let others: Vec<i32> = available.iter().copied().filter(|p| Some(*p) != self.current).collect();
+        let choices = if others.is_empty() { available } else { &others };
+        self.current = choices.get((self.seed % choices.len() as u64) as usize).copied();
         self.current
     }
 }
@@ -103,10 +84,7 @@ mod tests {
             (b"foobar", -790332482),
             (b"a-little-bit-long-string", -985981536),
             (b"a-little-bit-longer-string", -1486304829),
-            (
-                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58897971,
-            ),
+            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971),
             (b"abc", 479470107),
             (b"", 275646681),
         ];

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use milena_common::TopicPartition;
 use milena_protocol::ErrorCode;
-use milena_protocol::messages::{
-    InitProducerIdRequest, ProduceRequest, produce_request as produce,
-};
+use milena_protocol::messages::{InitProducerIdRequest, ProduceRequest, produce_request as produce};
 use milena_protocol::records::BatchBuilder;
 use tokio::time::Instant;
 
@@ -52,13 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 Ok(fresh) => identity = Some(fresh),
                 Err(error) => {
                     for batch in ready {
-                        settle(
-                            &shared,
-                            Answer {
-                                batch,
-                                result: Err(error.clone()),
-                            },
-                        );
+                        settle(&shared, Answer { batch, result: Err(error.clone()) });
                     }
                     shared.done.notify_waiters();
                     continue;
@@ -111,32 +103,16 @@ async fn new_identity(shared: &Shared) -> Result<(i64, i16), ClientError> {
     Err(ClientError::Closed)
 }
 
-async fn ask_identity(
-    shared: &Shared,
-    request: &InitProducerIdRequest,
-) -> Result<(i64, i16), ClientError> {
-    let response = shared
-        .client
-        .any_connection()
-        .await?
-        .request(request)
-        .await?;
+async fn ask_identity(shared: &Shared, request: &InitProducerIdRequest) -> Result<(i64, i16), ClientError> {
+    let response = shared.client.any_connection().await?.request(request).await?;
     ClientError::check(response.error_code, None, "producer id")?;
     Ok((response.producer_id, response.producer_epoch))
 }
 
 /// Batches by the broker that leads their partition; `None` where no leader is known.
-async fn group_by_leader(
-    shared: &Shared,
-    batches: Vec<Batch>,
-) -> BTreeMap<Option<i32>, Vec<Batch>> {
+async fn group_by_leader(shared: &Shared, batches: Vec<Batch>) -> BTreeMap<Option<i32>, Vec<Batch>> {
     let client = &shared.client;
-    let unknown = |batch: &Batch| {
-        client
-            .metadata()
-            .leader(&batch.tp.topic, batch.tp.partition)
-            .is_none()
-    };
+    let unknown = |batch: &Batch| client.metadata().leader(&batch.tp.topic, batch.tp.partition).is_none();
     if client.metadata_is_old() || batches.iter().any(unknown) {
         let mut topics: Vec<String> = batches.iter().map(|b| b.tp.topic.to_string()).collect();
         topics.sort();
@@ -147,29 +123,17 @@ async fn group_by_leader(
     let picture = client.metadata();
     let mut groups: BTreeMap<Option<i32>, Vec<Batch>> = BTreeMap::new();
     for batch in batches {
-        groups
-            .entry(picture.leader(&batch.tp.topic, batch.tp.partition))
-            .or_default()
-            .push(batch);
+        groups.entry(picture.leader(&batch.tp.topic, batch.tp.partition)).or_default().push(batch);
     }
     groups
 }
 
 async fn send(shared: &Shared, leader: Option<i32>, batches: Vec<Batch>) -> Vec<Answer> {
     let all = |batches: Vec<Batch>, error: ClientError| -> Vec<Answer> {
-        batches
-            .into_iter()
-            .map(|batch| Answer {
-                batch,
-                result: Err(error.clone()),
-            })
-            .collect()
+        batches.into_iter().map(|batch| Answer { batch, result: Err(error.clone()) }).collect()
     };
     let Some(leader) = leader else {
-        return all(
-            batches,
-            ClientError::api(ErrorCode::LeaderNotAvailable, "leader"),
-        );
+        return all(batches, ClientError::api(ErrorCode::LeaderNotAvailable, "leader"));
     };
     let mut answers = Vec::new();
     let mut left = batches.into_iter().peekable();
@@ -177,21 +141,16 @@ async fn send(shared: &Shared, leader: Option<i32>, batches: Vec<Batch>) -> Vec<
         // as many batches as fit into one request
         let mut size = 0;
         let mut chunk = Vec::new();
-        while let Some(batch) = left.next_if(|batch| {
-            chunk.is_empty() || size + batch.size <= shared.config.max_request_size
-        }) {
+        while let Some(batch) =
+            left.next_if(|batch| chunk.is_empty() || size + batch.size <= shared.config.max_request_size)
+        {
             size += batch.size;
             chunk.push(batch);
         }
         match exchange(shared, leader, &chunk).await {
             Ok(mut results) => {
                 for batch in chunk {
-                    let missing = || {
-                        Err(ClientError::api(
-                            ErrorCode::UnknownServerError,
-                            batch.tp.to_string(),
-                        ))
-                    };
+                    let missing = || Err(ClientError::api(ErrorCode::UnknownServerError, batch.tp.to_string()));
                     let result = results.remove(&batch.tp).unwrap_or_else(missing);
                     answers.push(Answer { batch, result });
                 }
@@ -208,14 +167,11 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
     let mut topics: BTreeMap<&str, Vec<produce::PartitionProduceData>> = BTreeMap::new();
     for batch in batches {
         let records = build(shared, batch)?;
-        topics
-            .entry(&batch.tp.topic)
-            .or_default()
-            .push(produce::PartitionProduceData {
-                index: batch.tp.partition,
-                records: Some(records),
-                ..Default::default()
-            });
+        topics.entry(&batch.tp.topic).or_default().push(produce::PartitionProduceData {
+            index: batch.tp.partition,
+            records: Some(records),
+            ..Default::default()
+        });
     }
     let request = ProduceRequest {
         transactional_id: None,
@@ -236,10 +192,7 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
     let version = connection.version_of::<ProduceRequest>(12)?;
     if shared.config.acks == 0 {
         connection.send_only_at(&request, version).await?;
-        return Ok(batches
-            .iter()
-            .map(|batch| (batch.tp.clone(), Ok((-1, -1))))
-            .collect());
+        return Ok(batches.iter().map(|batch| (batch.tp.clone(), Ok((-1, -1)))).collect());
     }
     let wait = Duration::from_millis(shared.config.client.request_timeout_ms);
     let response = connection.request_at(&request, version, wait).await?;
@@ -247,11 +200,7 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
     for topic in response.responses {
         for p in topic.partition_responses {
             let tp = TopicPartition::new(topic.name.as_str(), p.index);
-            let message = p
-                .record_errors
-                .iter()
-                .find_map(|e| e.batch_index_error_message.clone())
-                .or(p.error_message);
+            let message = p.record_errors.iter().find_map(|e| e.batch_index_error_message.clone()).or(p.error_message);
             let result = ClientError::check(p.error_code, message.as_deref(), &tp.to_string())
                 .map(|()| (p.base_offset, p.log_append_time_ms));
             results.insert(tp, result);
@@ -272,17 +221,10 @@ fn build(shared: &Shared, batch: &Batch) -> Result<Bytes, ClientError> {
             .map(|(name, value)| (Bytes::copy_from_slice(name.as_bytes()), value.clone()))
             .collect();
         builder
-            .append(
-                record.timestamp,
-                record.key.as_deref(),
-                record.value.as_deref(),
-                &headers,
-            )
+            .append(record.timestamp, record.key.as_deref(), record.value.as_deref(), &headers)
             .map_err(|error| ClientError::InvalidConfig(format!("{}: {error}", batch.tp)))?;
     }
-    builder
-        .build(0)
-        .map_err(|error| ClientError::InvalidConfig(format!("{}: {error}", batch.tp)))
+    builder.build(0).map_err(|error| ClientError::InvalidConfig(format!("{}: {error}", batch.tp)))
 }
 
 /// Tells the callers or queues the batch again. True when the producer must take a new identity.
@@ -308,10 +250,7 @@ fn settle(shared: &Shared, answer: Answer) -> bool {
     }
     let now = Instant::now();
     let unanswered = matches!(error, ClientError::Timeout(_));
-    if (error.is_retriable() || unanswered)
-        && batch.attempts < shared.config.retries
-        && now < batch.expires
-    {
+    if (error.is_retriable() || unanswered) && batch.attempts < shared.config.retries && now < batch.expires {
         let pause = shared.client.config().backoff(batch.attempts);
         tracing::warn!(target: "org.apache.kafka.clients.producer.internals.Sender",
             "got error produce response on topic-partition {tp}, retrying ({} attempts left): {error}",
@@ -332,16 +271,8 @@ fn deliver(batch: Batch, base_offset: i64, append_time: i64) {
         let _ = record.outcome.send(Ok(RecordMetadata {
             topic: batch.tp.topic.clone(),
             partition: batch.tp.partition,
-            offset: if base_offset < 0 {
-                -1
-            } else {
-                base_offset + delta
-            },
-            timestamp: if append_time >= 0 {
-                append_time
-            } else {
-                record.timestamp
-            },
+            offset: if base_offset < 0 { -1 } else { base_offset + delta },
+            timestamp: if append_time >= 0 { append_time } else { record.timestamp },
         }));
     }
 }
