@@ -62,10 +62,7 @@ pub(crate) struct JavaError {
 
 impl JavaError {
     pub(crate) fn illegal_argument(message: impl Into<String>) -> JavaError {
-        JavaError {
-            class: "java.lang.IllegalArgumentException".into(),
-            message: message.into(),
-        }
+        JavaError { class: "java.lang.IllegalArgumentException".into(), message: message.into() }
     }
 }
 
@@ -73,11 +70,7 @@ impl JavaError {
 pub(crate) fn message_of(error: &ClientError) -> String {
     use ErrorCode as E;
     let known = match error {
-        ClientError::Api {
-            code,
-            message: None,
-            ..
-        } => match code {
+        ClientError::Api { code, message: None, .. } => match code {
             E::UnknownTopicOrPartition => "This server does not host this topic-partition.",
             E::GroupIdNotFound => "The group id does not exist.",
             E::NonEmptyGroup => "The group is not empty.",
@@ -97,19 +90,13 @@ pub(crate) fn message_of(error: &ClientError) -> String {
 
 impl From<ClientError> for JavaError {
     fn from(error: ClientError) -> Self {
-        JavaError {
-            class: class_of(&error),
-            message: message_of(&error),
-        }
+        JavaError { class: class_of(&error), message: message_of(&error) }
     }
 }
 
 impl From<crate::opts::OptError> for JavaError {
     fn from(error: crate::opts::OptError) -> Self {
-        JavaError {
-            class: error.class().into(),
-            message: error.to_string(),
-        }
+        JavaError { class: error.class().into(), message: error.to_string() }
     }
 }
 
@@ -120,10 +107,7 @@ pub(crate) fn hash_order<T>(items: &mut [T], name: impl Fn(&T) -> &str) {
 
 /// [`hash_order`] for a map that was made for just so many entries, which is a little too small from three quarters on.
 pub(crate) fn sized_hash_order<T>(items: &mut [T], name: impl Fn(&T) -> &str) {
-    let size = u32::try_from(items.len())
-        .unwrap_or(1 << 30)
-        .max(1)
-        .next_power_of_two();
+    let size = u32::try_from(items.len()).unwrap_or(1 << 30).max(1).next_power_of_two();
     hash_order_by(items, size, |item| string_hash(name(item)));
 }
 
@@ -131,9 +115,7 @@ pub(crate) fn sized_hash_order<T>(items: &mut [T], name: impl Fn(&T) -> &str) {
 pub(crate) fn partition_order<T>(items: &mut [T], partition: impl Fn(&T) -> &TopicPartition) {
     hash_order_by(items, 16, |item| {
         let tp = partition(item);
-        31i32
-            .wrapping_mul(31i32.wrapping_add(tp.partition))
-            .wrapping_add(string_hash(&tp.topic))
+        31i32.wrapping_mul(31i32.wrapping_add(tp.partition)).wrapping_add(string_hash(&tp.topic))
     });
 }
 
@@ -149,9 +131,7 @@ fn hash_order_by<T>(items: &mut [T], mut buckets: u32, hash: impl Fn(&T) -> i32)
 
 /// Java's `String.hashCode`.
 pub(crate) fn string_hash(text: &str) -> i32 {
-    text.encode_utf16().fold(0i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
+    text.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
 }
 
 /// Java's `Double.toString`: `1024.0`, `1.0E7`.
@@ -184,26 +164,9 @@ mod tests {
 
     #[test]
     fn hash_order_is_what_kafkas_describe_printed() {
-        let mut topics = [
-            "__consumer_offsets",
-            "cfg",
-            "orders",
-            "ra",
-            "test",
-            "with.dot_and_us",
-        ];
+        let mut topics = ["__consumer_offsets", "cfg", "orders", "ra", "test", "with.dot_and_us"];
         sized_hash_order(&mut topics, |name| name);
-        assert_eq!(
-            topics,
-            [
-                "orders",
-                "test",
-                "with.dot_and_us",
-                "cfg",
-                "__consumer_offsets",
-                "ra"
-            ]
-        );
+        assert_eq!(topics, ["orders", "test", "with.dot_and_us", "cfg", "__consumer_offsets", "ra"]);
     }
 
     #[test]
@@ -215,30 +178,15 @@ mod tests {
 
     #[test]
     fn doubles_look_like_javas() {
-        assert_eq!(
-            [1024.0, 50.5, 1e7, 1.5e10, 0.0].map(double),
-            ["1024.0", "50.5", "1.0E7", "1.5E10", "0.0"]
-        );
+        assert_eq!([1024.0, 50.5, 1e7, 1.5e10, 0.0].map(double), ["1024.0", "50.5", "1.0E7", "1.5E10", "0.0"]);
     }
 
     #[test]
     fn names_follow_javas_classes() {
         let class = |code| class_of_code(ErrorCode::from_code(code));
-        assert_eq!(
-            class(3),
-            "org.apache.kafka.common.errors.UnknownTopicOrPartitionException"
-        );
-        assert_eq!(
-            class(36),
-            "org.apache.kafka.common.errors.TopicExistsException"
-        );
-        assert_eq!(
-            class(40),
-            "org.apache.kafka.common.errors.InvalidConfigurationException"
-        );
-        assert_eq!(
-            class(69),
-            "org.apache.kafka.common.errors.GroupIdNotFoundException"
-        );
+        assert_eq!(class(3), "org.apache.kafka.common.errors.UnknownTopicOrPartitionException");
+        assert_eq!(class(36), "org.apache.kafka.common.errors.TopicExistsException");
+        assert_eq!(class(40), "org.apache.kafka.common.errors.InvalidConfigurationException");
+        assert_eq!(class(69), "org.apache.kafka.common.errors.GroupIdNotFoundException");
     }
 }

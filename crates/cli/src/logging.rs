@@ -12,11 +12,8 @@ struct Log4j;
 
 /// For tools: warnings and errors on standard error.
 pub(crate) fn init_tool() {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(Level::WARN)
-        .with_writer(std::io::stderr)
-        .event_format(Log4j)
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(std::io::stderr).event_format(Log4j).finish();
     // a second call (tests) keeps the first subscriber
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
@@ -25,11 +22,8 @@ pub(crate) fn init_tool() {
 pub(crate) fn init_server(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stdout)
-        .event_format(Log4j)
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout).event_format(Log4j).finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -38,26 +32,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let time = jiff::ZonedDateTime::now()
-            .strftime("%Y-%m-%d %H:%M:%S,%3f")
-            .to_string();
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let time = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string();
         let mut line = Line::default();
         event.record(&mut line);
         let metadata = event.metadata();
-        writeln!(
-            writer,
-            "[{time}] {} {}{} ({})",
-            metadata.level(),
-            line.message,
-            line.fields,
-            metadata.target()
-        )
+        writeln!(writer, "[{time}] {} {}{} ({})", metadata.level(), line.message, line.fields, metadata.target())
     }
 }
 
@@ -72,8 +52,7 @@ impl Visit for Line {
         if field.name() == "message" {
             self.message = format!("{value:?}");
         } else {
-            self.fields
-                .push_str(&format!(" {}={value:?}", field.name()));
+            self.fields.push_str(&format!(" {}={value:?}", field.name()));
         }
     }
 

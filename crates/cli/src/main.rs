@@ -14,16 +14,12 @@ mod topic_filter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    let args: Vec<String> = std::env::args_os()
-        .map(|arg| arg.to_string_lossy().into_owned())
-        .collect();
+    let args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
     std::process::exit(dispatch(&args));
 }
 
 fn dispatch(args: &[String]) -> i32 {
-    let (called, rest) = args
-        .split_first()
-        .map_or(("", &[][..]), |(called, rest)| (called.as_str(), rest));
+    let (called, rest) = args.split_first().map_or(("", &[][..]), |(called, rest)| (called.as_str(), rest));
     if let Some(run) = cmd::find(called) {
         return run(rest);
     }
@@ -31,11 +27,7 @@ fn dispatch(args: &[String]) -> i32 {
         None => help(),
         Some((first, _)) if ["--help", "-h", "help"].contains(&first.as_str()) => help(),
         Some((first, _)) if ["--version", "-V", "version"].contains(&first.as_str()) => {
-            tool::out(format_args!(
-                "milena {} (Apache Kafka {})\n",
-                env!("CARGO_PKG_VERSION"),
-                tool::KAFKA_VERSION
-            ));
+            tool::out(format_args!("milena {} (Apache Kafka {})\n", env!("CARGO_PKG_VERSION"), tool::KAFKA_VERSION));
             0
         }
         Some((first, rest)) => match cmd::find(first) {

@@ -85,9 +85,7 @@ pub(crate) fn exclude(parsed: &Parsed, used: &str, others: &[&str]) -> Result<()
         return Ok(());
     }
     match others.iter().find(|name| parsed.has(name)) {
-        Some(name) => usage(format!(
-            "Option \"[{used}]\" can't be used with option \"[{name}]\""
-        )),
+        Some(name) => usage(format!("Option \"[{used}]\" can't be used with option \"[{name}]\"")),
         None => Ok(()),
     }
 }
@@ -109,18 +107,13 @@ pub(crate) fn flush() {
 
 /// A line as log4j writes it on the tools' standard error: `[time] LEVEL message (logger)`.
 pub(crate) fn log_line(level: &str, message: impl Display, logger: &str) {
-    let time = jiff::ZonedDateTime::now()
-        .strftime("%Y-%m-%d %H:%M:%S,%3f")
-        .to_string();
+    let time = jiff::ZonedDateTime::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string();
     err(format_args!("[{time}] {level} {message} ({logger})\n"));
 }
 
 /// Runs a tool's asynchronous part on one thread: tools wait for the network, they do not compute.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             err(format_args!("cannot start: {error}\n"));
@@ -138,10 +131,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 ///
 /// # Errors
 /// The file cannot be read: the path, as Kafka's `NoSuchFileException` says it.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "command line tools read the files that they are pointed at"
-)]
+#[allow(clippy::disallowed_methods, reason = "command line tools read the files that they are pointed at")]
 pub(crate) fn load_properties(path: &str) -> Result<Vec<(String, String)>, Stop> {
     match std::fs::read(path) {
         Ok(bytes) => {
@@ -154,21 +144,14 @@ pub(crate) fn load_properties(path: &str) -> Result<Vec<(String, String)>, Stop>
 
 /// A connected client for an admin tool: `--bootstrap-server` and `--command-config`.
 pub(crate) async fn admin_client(parsed: &Parsed) -> Result<Client, Stop> {
-    let mut config = ClientConfig {
-        client_id: "adminclient-1".into(),
-        ..Default::default()
-    };
+    let mut config = ClientConfig { client_id: "adminclient-1".into(), ..Default::default() };
     if let Some(path) = parsed.value("command-config")? {
         for (key, value) in load_properties(path)? {
             apply_client_key(&mut config, &key, &value);
         }
     }
     let servers = parsed.value("bootstrap-server")?.unwrap_or_default();
-    config.bootstrap_servers = servers
-        .split(',')
-        .map(|s| s.trim().to_string())
-        .filter(|s| !s.is_empty())
-        .collect();
+    config.bootstrap_servers = servers.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
     match Client::new(config) {
         Ok(client) => Ok(client),
         Err(error) => refuse(format!(
@@ -182,23 +165,14 @@ pub(crate) fn apply_client_key(config: &mut ClientConfig, key: &str, value: &str
     let number = || value.trim().parse::<u64>().ok();
     match key {
         "bootstrap.servers" => {
-            config.bootstrap_servers = value
-                .split(',')
-                .map(|s| s.trim().to_string())
-                .filter(|s| !s.is_empty())
-                .collect();
+            config.bootstrap_servers =
+                value.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
         }
         "client.id" => config.client_id = value.to_string(),
-        "request.timeout.ms" => {
-            config.request_timeout_ms = number().unwrap_or(config.request_timeout_ms)
-        }
-        "default.api.timeout.ms" => {
-            config.api_timeout_ms = number().unwrap_or(config.api_timeout_ms)
-        }
+        "request.timeout.ms" => config.request_timeout_ms = number().unwrap_or(config.request_timeout_ms),
+        "default.api.timeout.ms" => config.api_timeout_ms = number().unwrap_or(config.api_timeout_ms),
         "retry.backoff.ms" => config.retry_backoff_ms = number().unwrap_or(config.retry_backoff_ms),
-        "metadata.max.age.ms" => {
-            config.metadata_max_age_ms = number().unwrap_or(config.metadata_max_age_ms)
-        }
+        "metadata.max.age.ms" => config.metadata_max_age_ms = number().unwrap_or(config.metadata_max_age_ms),
         "client.rack" => config.rack = (!value.is_empty()).then(|| value.to_string()),
         _ => {}
     }
@@ -206,9 +180,5 @@ pub(crate) fn apply_client_key(config: &mut ClientConfig, key: &str, value: &str
 
 /// The Java class and message of a client error: `org.apache.kafka.common.errors.X: message`.
 pub(crate) fn java_error(error: &ClientError) -> String {
-    format!(
-        "{}: {}",
-        crate::java::class_of(error),
-        crate::java::message_of(error)
-    )
+    format!("{}: {}", crate::java::class_of(error), crate::java::message_of(error))
 }

@@ -34,9 +34,6 @@ mod tests {
         let filter = TopicFilter::new(" 'ord.*, test' ").unwrap();
         assert!(filter.matches("orders") && filter.matches("test"));
         assert!(!filter.matches("my-orders") && !filter.matches("test2"));
-        assert_eq!(
-            TopicFilter::new("*").err().unwrap().message,
-            "* is an invalid regex."
-        );
+        assert_eq!(TopicFilter::new("*").err().unwrap().message, "* is an invalid regex.");
     }
 }

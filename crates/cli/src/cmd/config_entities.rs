@@ -94,42 +94,22 @@ pub(super) fn entities(parsed: &Parsed, args: &[String]) -> Result<Vec<Entity>, 
         }
     }
     let mut found = by_flags(parsed)?;
-    let all: Vec<Kind> = kinds
-        .iter()
-        .copied()
-        .chain(found.iter().map(|entity| entity.kind))
-        .collect();
-    if let Some(twice) = all
-        .iter()
-        .enumerate()
-        .find(|(index, kind)| all.iter().take(*index).any(|k| k == *kind))
-    {
-        return refuse(format!(
-            "Duplicate entity type(s) specified: {}",
-            twice.1.plural()
-        ));
+    let all: Vec<Kind> = kinds.iter().copied().chain(found.iter().map(|entity| entity.kind)).collect();
+    if let Some(twice) = all.iter().enumerate().find(|(index, kind)| all.iter().take(*index).any(|k| k == *kind)) {
+        return refuse(format!("Duplicate entity type(s) specified: {}", twice.1.plural()));
     }
     if all.is_empty() {
         return refuse("At least one entity type must be specified");
     }
-    let generic = ["entity-type", "entity-name", "entity-default"]
-        .iter()
-        .any(|option| parsed.has(option));
+    let generic = ["entity-type", "entity-name", "entity-default"].iter().any(|option| parsed.has(option));
     if generic && !found.is_empty() {
-        return refuse(
-            "--entity-{type,name,default} should not be used in conjunction with specific entity flags",
-        );
+        return refuse("--entity-{type,name,default} should not be used in conjunction with specific entity flags");
     }
-    if all.len() > 1
-        && !(all.len() == 2 && all.contains(&Kind::Users) && all.contains(&Kind::Clients))
-    {
+    if all.len() > 1 && !(all.len() == 2 && all.contains(&Kind::Users) && all.contains(&Kind::Clients)) {
         return refuse("Only 'users' and 'clients' entity types may be specified together");
     }
     let mut names = names_in_order(args).into_iter();
-    found.extend(kinds.into_iter().map(|kind| Entity {
-        kind,
-        name: names.next(),
-    }));
+    found.extend(kinds.into_iter().map(|kind| Entity { kind, name: names.next() }));
     // users come before their clients
     found.sort_by_key(|entity| entity.kind != Kind::Users);
     for Entity { kind, name } in &found {
@@ -151,10 +131,7 @@ pub(super) fn entities(parsed: &Parsed, args: &[String]) -> Result<Vec<Entity>, 
             _ => {}
         }
     }
-    if found
-        .iter()
-        .any(|entity| entity.kind == Kind::BrokerLoggers && entity.name.is_none())
-        && parsed.has("describe")
+    if found.iter().any(|entity| entity.kind == Kind::BrokerLoggers && entity.name.is_none()) && parsed.has("describe")
     {
         return refuse("An entity name must be specified with --describe of broker-loggers");
     }
@@ -162,8 +139,7 @@ pub(super) fn entities(parsed: &Parsed, args: &[String]) -> Result<Vec<Entity>, 
 }
 
 fn resolves(host: &str) -> bool {
-    std::net::ToSocketAddrs::to_socket_addrs(&(host, 0u16))
-        .is_ok_and(|mut found| found.next().is_some())
+    std::net::ToSocketAddrs::to_socket_addrs(&(host, 0u16)).is_ok_and(|mut found| found.next().is_some())
 }
 
 fn by_flags(parsed: &Parsed) -> Result<Vec<Entity>, Stop> {
@@ -186,20 +162,14 @@ fn by_flags(parsed: &Parsed) -> Result<Vec<Entity>, Stop> {
     let mut found = Vec::new();
     for (option, kind) in named {
         if let Some(name) = parsed.value(option)? {
-            found.push(Entity {
-                kind,
-                name: Some(name.to_string()),
-            });
+            found.push(Entity { kind, name: Some(name.to_string()) });
         }
     }
     found.extend(
         defaults
             .into_iter()
             .filter(|(option, _)| parsed.has(option))
-            .map(|(_, kind)| Entity {
-                kind,
-                name: Some(String::new()),
-            }),
+            .map(|(_, kind)| Entity { kind, name: Some(String::new()) }),
     );
     Ok(found)
 }
@@ -232,42 +202,18 @@ mod tests {
 
     #[test]
     fn names_belong_to_types_in_their_order() {
-        let found =
-            read("--entity-type clients --entity-name c1 --entity-type users --entity-default")
-                .unwrap();
-        assert_eq!(
-            found[0],
-            Entity {
-                kind: Kind::Users,
-                name: Some(String::new())
-            }
-        );
-        assert_eq!(
-            found[1],
-            Entity {
-                kind: Kind::Clients,
-                name: Some("c1".into())
-            }
-        );
+        let found = read("--entity-type clients --entity-name c1 --entity-type users --entity-default").unwrap();
+        assert_eq!(found[0], Entity { kind: Kind::Users, name: Some(String::new()) });
+        assert_eq!(found[1], Entity { kind: Kind::Clients, name: Some("c1".into()) });
     }
 
     #[test]
     fn wrong_entities_are_refused_in_kafkas_words() {
+        assert!(read("--describe").unwrap_err().contains("At least one entity type must be specified"));
         assert!(
-            read("--describe")
-                .unwrap_err()
-                .contains("At least one entity type must be specified")
+            read("--topic a --entity-type topics").unwrap_err().contains("Duplicate entity type(s) specified: topics")
         );
-        assert!(
-            read("--topic a --entity-type topics")
-                .unwrap_err()
-                .contains("Duplicate entity type(s) specified: topics")
-        );
-        assert!(
-            read("--broker abc")
-                .unwrap_err()
-                .contains("must be a valid integer broker id, but it is: abc")
-        );
+        assert!(read("--broker abc").unwrap_err().contains("must be a valid integer broker id, but it is: abc"));
         assert_eq!(Kind::ClientMetrics.singular(), "client-metric");
     }
 }

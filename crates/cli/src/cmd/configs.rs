@@ -4,8 +4,7 @@
 
 use milena_client::ClientError;
 use milena_client::admin::{
-    Admin, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, OpKind, QuotaEntity, QuotaMatch,
-    ResourceType,
+    Admin, ConfigEntry, ConfigOp, ConfigResource, ConfigSource, OpKind, QuotaEntity, QuotaMatch, ResourceType,
 };
 
 use super::config_entities::{Entity, Kind, entities};
@@ -14,18 +13,8 @@ use crate::opts::{self, Opt, Parsed, flag, value};
 use crate::tool::{self, Stop, err, exclude, help_or_version, out, refuse, usage};
 
 pub(crate) const OPTIONS: &[Opt] = &[
-    value(
-        "bootstrap-server",
-        "String",
-        "server to connect to",
-        "The brokers to start from.",
-    ),
-    value(
-        "bootstrap-controller",
-        "String",
-        "controller to connect to",
-        "The controllers to start from.",
-    ),
+    value("bootstrap-server", "String", "server to connect to", "The brokers to start from."),
+    value("bootstrap-controller", "String", "controller to connect to", "The controllers to start from."),
     value(
         "command-config",
         "String",
@@ -34,10 +23,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     flag("alter", "Change the configuration of an entity."),
     flag("describe", "Show the configuration of entities."),
-    flag(
-        "all",
-        "With --describe: all keys, also those that were not changed.",
-    ),
+    flag("all", "With --describe: all keys, also those that were not changed."),
     value(
         "entity-type",
         "String",
@@ -50,22 +36,14 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "",
         "The name of the entity (topic/client id/user/broker id/ip/client metrics/group id).",
     ),
-    flag(
-        "entity-default",
-        "The default entity of clients, users, brokers or ips.",
-    ),
+    flag("entity-default", "The default entity of clients, users, brokers or ips."),
     value(
         "add-config",
         "String",
         "",
         "What to set: 'k1=v1,k2=[v1,v2,v2],k3=v3'. The reference of configurations names the keys; users and clients take consumer_byte_rate, controller_mutation_rate, producer_byte_rate and request_percentage, ips take connection_creation_rate. Users and clients may be given together: the clients of one user.",
     ),
-    value(
-        "add-config-file",
-        "String",
-        "",
-        "A properties file of what to set; see add-config.",
-    ),
+    value("add-config-file", "String", "", "A properties file of what to set; see add-config."),
     value("delete-config", "String", "", "What to unset: 'k1,k2'."),
     value("topic", "String", "", "The name of a topic."),
     value("client", "String", "", "The id of a client."),
@@ -74,31 +52,17 @@ pub(crate) const OPTIONS: &[Opt] = &[
     flag("user-defaults", "The defaults of all users."),
     value("broker", "String", "", "The id of a broker."),
     flag("broker-defaults", "The defaults of all brokers."),
-    value(
-        "broker-logger",
-        "String",
-        "",
-        "The id of the broker whose loggers are meant.",
-    ),
+    value("broker-logger", "String", "", "The id of the broker whose loggers are meant."),
     value("ip", "String", "", "An IP address."),
     flag("ip-defaults", "The defaults of all addresses."),
     value("group", "String", "", "The id of a group."),
-    value(
-        "client-metrics",
-        "String",
-        "",
-        "The name of a subscription of client metrics.",
-    ),
+    value("client-metrics", "String", "", "The name of a subscription of client metrics."),
     flag("help", "Show this text."),
     flag("version", "Show the version."),
 ];
 
-const QUOTAS: [&str; 4] = [
-    "consumer_byte_rate",
-    "controller_mutation_rate",
-    "producer_byte_rate",
-    "request_percentage",
-];
+const QUOTAS: [&str; 4] =
+    ["consumer_byte_rate", "controller_mutation_rate", "producer_byte_rate", "request_percentage"];
 const IP_QUOTAS: [&str; 1] = ["connection_creation_rate"];
 const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
@@ -116,11 +80,7 @@ fn execute(args: &[String]) -> Result<(), Stop> {
     if parsed.has("alter") == parsed.has("describe") {
         return usage("Command must include exactly one action: --describe, --alter");
     }
-    exclude(
-        &parsed,
-        "describe",
-        &["add-config", "add-config-file", "delete-config"],
-    )?;
+    exclude(&parsed, "describe", &["add-config", "add-config-file", "delete-config"])?;
     let entities = entities(&parsed, args)?;
     if parsed.has("bootstrap-server") == parsed.has("bootstrap-controller") {
         return refuse(if parsed.has("bootstrap-server") {
@@ -129,11 +89,7 @@ fn execute(args: &[String]) -> Result<(), Stop> {
             "Either --bootstrap-server or --bootstrap-controller must be specified."
         });
     }
-    let changes = if parsed.has("alter") {
-        Some(changes(&parsed, &entities, args)?)
-    } else {
-        None
-    };
+    let changes = if parsed.has("alter") { Some(changes(&parsed, &entities, args)?) } else { None };
     tool::block_on(async {
         let admin = Admin::new(tool::admin_client(&parsed).await?);
         let result = match changes {
@@ -182,26 +138,14 @@ struct Changes {
 fn changes(parsed: &Parsed, entities: &[Entity], args: &[String]) -> Result<Changes, Stop> {
     for entity in entities {
         if entity.name.is_none() {
-            return refuse(format!(
-                "An entity name must be specified with --alter of {}",
-                entity.kind.plural()
-            ));
+            return refuse(format!("An entity name must be specified with --alter of {}", entity.kind.plural()));
         }
-        let has_default = matches!(
-            entity.kind,
-            Kind::Users | Kind::Clients | Kind::Brokers | Kind::Ips
-        );
+        let has_default = matches!(entity.kind, Kind::Users | Kind::Clients | Kind::Brokers | Kind::Ips);
         if entity.name.as_deref() == Some("") && !has_default {
-            return refuse(format!(
-                "An entity name must be specified with --alter of {}",
-                entity.kind.plural()
-            ));
+            return refuse(format!("An entity name must be specified with --alter of {}", entity.kind.plural()));
         }
     }
-    if !["add-config", "add-config-file", "delete-config"]
-        .iter()
-        .any(|option| parsed.has(option))
-    {
+    if !["add-config", "add-config-file", "delete-config"].iter().any(|option| parsed.has(option)) {
         return refuse(
             "At least one of --add-config, --add-config-file, or --delete-config must be specified with --alter",
         );
@@ -222,11 +166,7 @@ fn changes(parsed: &Parsed, entities: &[Entity], args: &[String]) -> Result<Chan
         add = pairs(text)?;
     }
     let delete: Vec<String> = match parsed.value("delete-config")? {
-        Some(text) => text
-            .split(',')
-            .map(|key| key.trim().to_string())
-            .filter(|key| !key.is_empty())
-            .collect(),
+        Some(text) => text.split(',').map(|key| key.trim().to_string()).filter(|key| !key.is_empty()).collect(),
         None => Vec::new(),
     };
     Ok(Changes { add, delete })
@@ -270,58 +210,30 @@ async fn alter(admin: &Admin, entities: &[Entity], changes: Changes) -> Result<(
     };
     match first.kind.resource() {
         Some(kind) => {
-            let resource = ConfigResource {
-                kind,
-                name: first.name.clone().unwrap_or_default(),
-            };
+            let resource = ConfigResource { kind, name: first.name.clone().unwrap_or_default() };
             if kind == ResourceType::BrokerLogger {
                 known_loggers(admin, &resource, &changes).await?;
             }
-            let set = |(name, value): (String, String)| ConfigOp {
-                name,
-                value: Some(value),
-                kind: OpKind::Set,
-            };
-            let delete = |name: String| ConfigOp {
-                name,
-                value: None,
-                kind: OpKind::Delete,
-            };
-            let ops: Vec<ConfigOp> = changes
-                .add
-                .into_iter()
-                .map(set)
-                .chain(changes.delete.into_iter().map(delete))
-                .collect();
+            let set = |(name, value): (String, String)| ConfigOp { name, value: Some(value), kind: OpKind::Set };
+            let delete = |name: String| ConfigOp { name, value: None, kind: OpKind::Delete };
+            let ops: Vec<ConfigOp> =
+                changes.add.into_iter().map(set).chain(changes.delete.into_iter().map(delete)).collect();
             admin.alter_configs(&resource, &ops).await?;
         }
         None => alter_quotas(admin, entities, changes).await?,
     }
     match first.name.as_deref() {
         Some(name) if !name.is_empty() => {
-            out(format_args!(
-                "Completed updating config for {} {name}.\n",
-                first.kind.singular()
-            ));
+            out(format_args!("Completed updating config for {} {name}.\n", first.kind.singular()));
         }
-        _ => out(format_args!(
-            "Completed updating default config for {} in the cluster.\n",
-            first.kind.plural()
-        )),
+        _ => out(format_args!("Completed updating default config for {} in the cluster.\n", first.kind.plural())),
     }
     Ok(())
 }
 
-async fn known_loggers(
-    admin: &Admin,
-    resource: &ConfigResource,
-    changes: &Changes,
-) -> Result<(), Failure> {
+async fn known_loggers(admin: &Admin, resource: &ConfigResource, changes: &Changes) -> Result<(), Failure> {
     let mut known = Vec::new();
-    for (_, entries) in admin
-        .describe_configs(std::slice::from_ref(resource), true)
-        .await?
-    {
+    for (_, entries) in admin.describe_configs(std::slice::from_ref(resource), true).await? {
         known.extend(entries?.into_iter().map(|entry| entry.name));
     }
     let unknown: Vec<&str> = changes
@@ -334,37 +246,19 @@ async fn known_loggers(
     if unknown.is_empty() {
         return Ok(());
     }
-    Ok(refuse(format!(
-        "Invalid broker logger(s): {}",
-        unknown.join(",")
-    ))?)
+    Ok(refuse(format!("Invalid broker logger(s): {}", unknown.join(",")))?)
 }
 
 async fn alter_quotas(admin: &Admin, entities: &[Entity], changes: Changes) -> Result<(), Failure> {
     let kind = entities.first().map_or(Kind::Users, |entity| entity.kind);
     let only_user = entities.len() == 1 && kind == Kind::Users;
-    let names: Vec<&str> = changes
-        .add
-        .iter()
-        .map(|(k, _)| k.as_str())
-        .chain(changes.delete.iter().map(String::as_str))
-        .collect();
-    let quota_keys: &[&str] = if kind == Kind::Ips {
-        &IP_QUOTAS
-    } else {
-        &QUOTAS
-    };
+    let names: Vec<&str> =
+        changes.add.iter().map(|(k, _)| k.as_str()).chain(changes.delete.iter().map(String::as_str)).collect();
+    let quota_keys: &[&str] = if kind == Kind::Ips { &IP_QUOTAS } else { &QUOTAS };
     if only_user && names.iter().any(|name| SCRAM.contains(name)) {
-        return Ok(refuse(
-            "SCRAM credentials cannot be changed by this version of the tool.",
-        )?);
+        return Ok(refuse("SCRAM credentials cannot be changed by this version of the tool.")?);
     }
-    let unknown: Vec<&str> = changes
-        .add
-        .iter()
-        .map(|(k, _)| k.as_str())
-        .filter(|k| !quota_keys.contains(k))
-        .collect();
+    let unknown: Vec<&str> = changes.add.iter().map(|(k, _)| k.as_str()).filter(|k| !quota_keys.contains(k)).collect();
     if !unknown.is_empty() {
         let may = match kind {
             Kind::Users => "quota and SCRAM credential configs",
@@ -379,21 +273,14 @@ async fn alter_quotas(admin: &Admin, entities: &[Entity], changes: Changes) -> R
     }
     let entity: QuotaEntity = entities
         .iter()
-        .map(|entity| {
-            (
-                entity.kind.quota_type().to_string(),
-                entity.name.clone().filter(|name| !name.is_empty()),
-            )
-        })
+        .map(|entity| (entity.kind.quota_type().to_string(), entity.name.clone().filter(|name| !name.is_empty())))
         .collect();
     let mut ops = Vec::new();
     for (key, text) in changes.add {
         match text.parse::<f64>() {
             Ok(value) => ops.push((key, Some(value))),
             Err(_) => {
-                return Ok(refuse(format!(
-                    "Cannot parse quota configuration value for {key}: {text}"
-                ))?);
+                return Ok(refuse(format!("Cannot parse quota configuration value for {key}: {text}"))?);
             }
         }
     }
@@ -433,21 +320,12 @@ async fn describe_resources(
         None => every(admin, kind).await?,
     };
     for name in names {
-        let resource = ConfigResource {
-            kind,
-            name: name.clone(),
-        };
+        let resource = ConfigResource { kind, name: name.clone() };
         if name.is_empty() {
-            out(format_args!(
-                "Default configs for {} in the cluster are:\n",
-                entity.kind.plural()
-            ));
+            out(format_args!("Default configs for {} in the cluster are:\n", entity.kind.plural()));
         } else {
             let which = if all { "All" } else { "Dynamic" };
-            out(format_args!(
-                "{which} configs for {} {name} are:\n",
-                entity.kind.singular()
-            ));
+            out(format_args!("{which} configs for {} {name} are:\n", entity.kind.singular()));
         }
         for (_, entries) in admin.describe_configs(&[resource], true).await? {
             let mut entries = entries?;
@@ -464,11 +342,8 @@ async fn describe_resources(
 
 fn line(entry: &ConfigEntry) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".into());
-    let synonyms: Vec<String> = entry
-        .synonyms
-        .iter()
-        .map(|s| format!("{}:{}={}", s.source.name(), s.name, text(&s.value)))
-        .collect();
+    let synonyms: Vec<String> =
+        entry.synonyms.iter().map(|s| format!("{}:{}={}", s.source.name(), s.name, text(&s.value))).collect();
     format!(
         "  {}={} sensitive={} synonyms={{{}}}\n",
         entry.name,
@@ -491,21 +366,11 @@ fn dynamic_source(kind: ResourceType, name: &str) -> Option<ConfigSource> {
 
 async fn exists(admin: &Admin, kind: ResourceType, name: &str) -> Result<bool, Failure> {
     Ok(match kind {
-        ResourceType::Topic => admin
-            .list_topics()
-            .await?
-            .iter()
-            .any(|topic| topic.name == name),
-        ResourceType::Broker | ResourceType::BrokerLogger => admin
-            .describe_cluster()
-            .await?
-            .nodes
-            .iter()
-            .any(|node| node.id.to_string() == name),
-        ResourceType::ClientMetrics => configured(admin, kind)
-            .await?
-            .iter()
-            .any(|known| known == name),
+        ResourceType::Topic => admin.list_topics().await?.iter().any(|topic| topic.name == name),
+        ResourceType::Broker | ResourceType::BrokerLogger => {
+            admin.describe_cluster().await?.nodes.iter().any(|node| node.id.to_string() == name)
+        }
+        ResourceType::ClientMetrics => configured(admin, kind).await?.iter().any(|known| known == name),
         ResourceType::Group => every(admin, kind).await?.iter().any(|known| known == name),
     })
 }
@@ -513,40 +378,20 @@ async fn exists(admin: &Admin, kind: ResourceType, name: &str) -> Result<bool, F
 /// All entities of the type, in the order in which Kafka's tool lists them.
 async fn every(admin: &Admin, kind: ResourceType) -> Result<Vec<String>, Failure> {
     let mut names: Vec<String> = match kind {
-        ResourceType::Topic => admin
-            .list_topics()
-            .await?
-            .into_iter()
-            .map(|topic| topic.name)
-            .collect(),
+        ResourceType::Topic => admin.list_topics().await?.into_iter().map(|topic| topic.name).collect(),
         ResourceType::Broker => {
-            let mut ids: Vec<String> = admin
-                .describe_cluster()
-                .await?
-                .nodes
-                .iter()
-                .map(|node| node.id.to_string())
-                .collect();
+            let mut ids: Vec<String> =
+                admin.describe_cluster().await?.nodes.iter().map(|node| node.id.to_string()).collect();
             ids.push(String::new());
             return Ok(ids);
         }
         ResourceType::BrokerLogger => {
-            return Ok(admin
-                .describe_cluster()
-                .await?
-                .nodes
-                .iter()
-                .map(|node| node.id.to_string())
-                .collect());
+            return Ok(admin.describe_cluster().await?.nodes.iter().map(|node| node.id.to_string()).collect());
         }
         ResourceType::ClientMetrics => configured(admin, kind).await?,
         ResourceType::Group => {
-            let mut names: Vec<String> = admin
-                .list_groups(&[], &[])
-                .await?
-                .into_iter()
-                .map(|group| group.group_id)
-                .collect();
+            let mut names: Vec<String> =
+                admin.list_groups(&[], &[]).await?.into_iter().map(|group| group.group_id).collect();
             names.extend(configured(admin, kind).await?);
             names
         }
@@ -577,59 +422,30 @@ async fn describe_quotas(admin: &Admin, entities: &[Entity]) -> Result<(), Failu
     let parts: Vec<(String, QuotaMatch)> = entities.iter().map(part).collect();
     for mut entry in admin.describe_quotas(&parts, true).await? {
         entry.values.sort_by(|a, b| a.0.cmp(&b.0));
-        let values: Vec<String> = entry
-            .values
-            .iter()
-            .map(|(key, value)| format!("{key}={}", java::double(*value)))
-            .collect();
+        let values: Vec<String> =
+            entry.values.iter().map(|(key, value)| format!("{key}={}", java::double(*value))).collect();
         let named = |kind: &str, words: &str| {
-            entry
-                .entity
-                .iter()
-                .find(|(known, _)| known == kind)
-                .map(|(_, name)| match name {
-                    Some(name) => format!("{words} '{name}'"),
-                    None => format!("the default {words}"),
-                })
+            entry.entity.iter().find(|(known, _)| known == kind).map(|(_, name)| match name {
+                Some(name) => format!("{words} '{name}'"),
+                None => format!("the default {words}"),
+            })
         };
-        let who: Vec<String> = [
-            named("user", "user-principal"),
-            named("client-id", "client-id"),
-            named("ip", "ip"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        out(format_args!(
-            "Quota configs for {} are {}\n",
-            who.join(", "),
-            values.join(", ")
-        ));
+        let who: Vec<String> = [named("user", "user-principal"), named("client-id", "client-id"), named("ip", "ip")]
+            .into_iter()
+            .flatten()
+            .collect();
+        out(format_args!("Quota configs for {} are {}\n", who.join(", "), values.join(", ")));
     }
-    if let [
-        Entity {
-            kind: Kind::Users,
-            name,
-        },
-    ] = entities
+    if let [Entity { kind: Kind::Users, name }] = entities
         && name.as_deref() != Some("")
     {
         let user = name.clone().map(|name| vec![name]);
         for (user, credentials) in admin.describe_scram(user.as_deref()).await? {
             let list: Vec<String> = credentials
                 .iter()
-                .map(|c| {
-                    format!(
-                        "{}=iterations={}",
-                        if c.mechanism == 2 { SCRAM[1] } else { SCRAM[0] },
-                        c.iterations
-                    )
-                })
+                .map(|c| format!("{}=iterations={}", if c.mechanism == 2 { SCRAM[1] } else { SCRAM[0] }, c.iterations))
                 .collect();
-            out(format_args!(
-                "SCRAM credential configs for user-principal '{user}' are {}\n",
-                list.join(", ")
-            ));
+            out(format_args!("SCRAM credential configs for user-principal '{user}' are {}\n", list.join(", ")));
         }
     }
     Ok(())
@@ -643,10 +459,7 @@ mod tests {
     fn brackets_keep_commas_together() {
         let read = |text: &str| pairs(text).ok();
         let pair = |k: &str, v: &str| (k.to_string(), v.to_string());
-        assert_eq!(
-            read("a=1,b=[x,y],c=").unwrap(),
-            [pair("a", "1"), pair("b", "x,y"), pair("c", "")]
-        );
+        assert_eq!(read("a=1,b=[x,y],c=").unwrap(), [pair("a", "1"), pair("b", "x,y"), pair("c", "")]);
         assert_eq!(read("a"), None);
     }
 }

@@ -26,10 +26,21 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("topic", "String", "topic", "The topic to read."),
     value("include", "String", "Java regex (String)", "A regular expression of the topics to read."),
     value("partition", "Integer", "partition", "The partition to read, from its end unless '--offset' says otherwise."),
-    value("offset", "String", "consume offset", "Where to start: a number that is not negative, 'earliest' or 'latest'.").or("latest"),
+    value(
+        "offset",
+        "String",
+        "consume offset",
+        "Where to start: a number that is not negative, 'earliest' or 'latest'.",
+    )
+    .or("latest"),
     value("group", "String", "consumer group id", "The id of the consumer group."),
     flag("from-beginning", "Start with the earliest message if the group has no offset yet, rather than the latest."),
-    value("max-messages", "Integer", "num_messages", "How many messages to read before the end; without it, on and on."),
+    value(
+        "max-messages",
+        "Integer",
+        "num_messages",
+        "How many messages to read before the end; without it, on and on.",
+    ),
     value("timeout-ms", "Long", "timeout_ms", "End when no message came for so long."),
     flag("skip-message-on-error", "Go on with the next message when one cannot be handled, rather than end."),
     value("bootstrap-server", "String", "server to connect to", "REQUIRED: the brokers to start from."),
@@ -38,12 +49,38 @@ pub(crate) const OPTIONS: &[Opt] = &[
     value("formatter", "String", "class", "The class that prints messages.").or(DEFAULT_FORMATTER),
     value("formatter-property", "String", "prop", FORMATTER_DOC),
     value("property", "String", "prop", "(DEPRECATED) The same as --formatter-property, which is to be used instead."),
-    value("formatter-config", "String", "config file", "A properties file for the formatter; [formatter-property] goes before it."),
+    value(
+        "formatter-config",
+        "String",
+        "config file",
+        "A properties file for the formatter; [formatter-property] goes before it.",
+    ),
     value("command-property", "String", "consumer_prop", "A consumer setting as key=value."),
-    value("consumer-property", "String", "consumer_prop", "(DEPRECATED) The same as --command-property, which is to be used instead."),
-    value("command-config", "String", "config file", "A properties file of consumer settings; [command-property] goes before it."),
-    value("consumer.config", "String", "config file", "(DEPRECATED) The same as --command-config, which is to be used instead."),
-    value("isolation-level", "String", "", "read_committed leaves out the messages of open and aborted transactions; read_uncommitted reads all.").or("read_uncommitted"),
+    value(
+        "consumer-property",
+        "String",
+        "consumer_prop",
+        "(DEPRECATED) The same as --command-property, which is to be used instead.",
+    ),
+    value(
+        "command-config",
+        "String",
+        "config file",
+        "A properties file of consumer settings; [command-property] goes before it.",
+    ),
+    value(
+        "consumer.config",
+        "String",
+        "config file",
+        "(DEPRECATED) The same as --command-config, which is to be used instead.",
+    ),
+    value(
+        "isolation-level",
+        "String",
+        "",
+        "read_committed leaves out the messages of open and aborted transactions; read_uncommitted reads all.",
+    )
+    .or("read_uncommitted"),
     flag("enable-systest-events", "Also print when the consumer starts and ends (for system tests)."),
     flag("help", "Show this text."),
     flag("version", "Show the version."),
@@ -79,10 +116,7 @@ enum Start {
 
 fn execute(args: &[String]) -> Result<(), Stop> {
     let parsed = opts::parse(OPTIONS, args).map_err(|error| Stop::Usage(error.to_string()))?;
-    help_or_version(
-        &parsed,
-        "This tool helps to read data from Kafka topics and outputs it to standard output.",
-    )?;
+    help_or_version(&parsed, "This tool helps to read data from Kafka topics and outputs it to standard output.")?;
     let plan = plan(&parsed)?;
     tool::block_on(consume(plan))
 }
@@ -94,9 +128,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Stop> {
         ("consumer.config", "command-config"),
     ] {
         if parsed.has(old) && parsed.has(new) {
-            return usage(format!(
-                "Options {old} and {new} cannot be specified together."
-            ));
+            return usage(format!("Options {old} and {new} cannot be specified together."));
         }
         if parsed.has(old) {
             out(format_args!(
@@ -127,19 +159,10 @@ fn plan(parsed: &Parsed) -> Result<Plan, Stop> {
     } else {
         Start::Latest
     };
-    let thrown = |error: opts::OptError| {
-        Stop::Message(format!(
-            "Exception in thread \"main\" {}: {error}",
-            error.class()
-        ))
-    };
-    let what = match (
-        parsed.value("topic")?,
-        parsed.number::<i32>("partition").map_err(thrown)?,
-    ) {
-        (Some(topic), Some(partition)) => {
-            What::Partition(TopicPartition::new(topic, partition), start)
-        }
+    let thrown =
+        |error: opts::OptError| Stop::Message(format!("Exception in thread \"main\" {}: {error}", error.class()));
+    let what = match (parsed.value("topic")?, parsed.number::<i32>("partition").map_err(thrown)?) {
+        (Some(topic), Some(partition)) => What::Partition(TopicPartition::new(topic, partition), start),
         (Some(topic), None) => What::Topic(topic.to_string()),
         (None, _) => What::Matching(parsed.value("include")?.unwrap_or_default().to_string()),
     };
@@ -147,10 +170,7 @@ fn plan(parsed: &Parsed) -> Result<Plan, Stop> {
         consumer: consumer_config(parsed)?,
         what,
         formatter: formatter(parsed)?,
-        max_messages: parsed
-            .number::<i64>("max-messages")
-            .map_err(thrown)?
-            .and_then(|n| u64::try_from(n).ok()),
+        max_messages: parsed.number::<i64>("max-messages").map_err(thrown)?.and_then(|n| u64::try_from(n).ok()),
         timeout: parsed
             .number::<i64>("timeout-ms")
             .map_err(thrown)?
@@ -179,57 +199,30 @@ fn formatter(parsed: &Parsed) -> Result<Formatter, Stop> {
     if let Some(path) = parsed.value("formatter-config")? {
         properties.extend(tool::load_properties(path)?);
     }
-    let arguments = [
-        parsed.values("formatter-property"),
-        parsed.values("property"),
-    ]
-    .concat();
+    let arguments = [parsed.values("formatter-property"), parsed.values("property")].concat();
     properties.extend(pairs(&arguments)?);
-    for (option, key) in [
-        ("key-deserializer", "key.deserializer"),
-        ("value-deserializer", "value.deserializer"),
-    ] {
+    for (option, key) in [("key-deserializer", "key.deserializer"), ("value-deserializer", "value.deserializer")] {
         if let Some(class) = parsed.value(option)?.filter(|class| !class.is_empty()) {
             properties.push((key.into(), class.to_string()));
         }
     }
-    Formatter::by_class(
-        parsed.value("formatter")?.unwrap_or(DEFAULT_FORMATTER),
-        &properties,
-    )
-    .or_else(usage)
+    Formatter::by_class(parsed.value("formatter")?.unwrap_or(DEFAULT_FORMATTER), &properties).or_else(usage)
 }
 
 fn consumer_config(parsed: &Parsed) -> Result<ConsumerConfig, Stop> {
     let mut from_file = Vec::new();
-    let file = parsed
-        .value("command-config")?
-        .or(parsed.value("consumer.config")?);
+    let file = parsed.value("command-config")?.or(parsed.value("consumer.config")?);
     if let Some(path) = file {
         from_file = tool::load_properties(path)?;
     }
-    let from_command = pairs(
-        &[
-            parsed.values("command-property"),
-            parsed.values("consumer-property"),
-        ]
-        .concat(),
-    )?;
-    let find = |list: &[(String, String)], key: &str| {
-        list.iter()
-            .rev()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.clone())
-    };
+    let from_command = pairs(&[parsed.values("command-property"), parsed.values("consumer-property")].concat())?;
+    let find = |list: &[(String, String)], key: &str| list.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.clone());
 
-    let mut groups: Vec<String> = [
-        parsed.value("group")?.map(String::from),
-        find(&from_command, "group.id"),
-        find(&from_file, "group.id"),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
+    let mut groups: Vec<String> =
+        [parsed.value("group")?.map(String::from), find(&from_command, "group.id"), find(&from_file, "group.id")]
+            .into_iter()
+            .flatten()
+            .collect();
     groups.dedup();
     if groups.len() > 1 {
         let shown: Vec<String> = groups.iter().map(|group| format!("'{group}'")).collect();
@@ -252,14 +245,8 @@ fn consumer_config(parsed: &Parsed) -> Result<ConsumerConfig, Stop> {
         None if parsed.has("from-beginning") => config.auto_offset_reset = OffsetReset::Earliest,
         None => {}
     }
-    properties.push((
-        "bootstrap.servers".into(),
-        parsed.value("bootstrap-server")?.unwrap_or_default().into(),
-    ));
-    properties.push((
-        "isolation.level".into(),
-        parsed.value("isolation-level")?.unwrap_or_default().into(),
-    ));
+    properties.push(("bootstrap.servers".into(), parsed.value("bootstrap-server")?.unwrap_or_default().into()));
+    properties.push(("isolation.level".into(), parsed.value("isolation-level")?.unwrap_or_default().into()));
     let chosen = find(&properties, "enable.auto.commit").is_some();
     for (key, text) in &properties {
         apply(&mut config, key, text)?;
@@ -286,16 +273,8 @@ fn apply(config: &mut ConsumerConfig, key: &str, text: &str) -> Result<(), Stop>
             "org.apache.kafka.common.config.ConfigException: Invalid value {text} for configuration {key}: {allowed}"
         ))
     };
-    let number = || {
-        text.trim()
-            .parse::<u64>()
-            .map_err(|_| invalid("Not a number of type LONG"))
-    };
-    let int = || {
-        text.trim()
-            .parse::<i32>()
-            .map_err(|_| invalid("Not a number of type INT"))
-    };
+    let number = || text.trim().parse::<u64>().map_err(|_| invalid("Not a number of type LONG"));
+    let int = || text.trim().parse::<i32>().map_err(|_| invalid("Not a number of type INT"));
     match key {
         "group.id" => config.group_id = Some(text.to_string()),
         "group.instance.id" => config.group_instance_id = Some(text.to_string()),
@@ -307,32 +286,24 @@ fn apply(config: &mut ConsumerConfig, key: &str, text: &str) -> Result<(), Stop>
                 _ => return Err(invalid("Invalid value `".to_string().as_str())),
             }
         }
-        "enable.auto.commit" => {
-            config.enable_auto_commit = text.trim().eq_ignore_ascii_case("true")
-        }
+        "enable.auto.commit" => config.enable_auto_commit = text.trim().eq_ignore_ascii_case("true"),
         "auto.commit.interval.ms" => config.auto_commit_interval_ms = number()?,
         "session.timeout.ms" => config.session_timeout_ms = number()?,
         "heartbeat.interval.ms" => config.heartbeat_interval_ms = number()?,
         "max.poll.interval.ms" => config.max_poll_interval_ms = number()?,
-        "max.poll.records" => {
-            config.max_poll_records = usize::try_from(number()?).unwrap_or(usize::MAX)
-        }
+        "max.poll.records" => config.max_poll_records = usize::try_from(number()?).unwrap_or(usize::MAX),
         "fetch.min.bytes" => config.fetch_min_bytes = int()?,
         "fetch.max.bytes" => config.fetch_max_bytes = int()?,
         "max.partition.fetch.bytes" => config.max_partition_fetch_bytes = int()?,
         "fetch.max.wait.ms" => config.fetch_max_wait_ms = number()?,
         "check.crcs" => config.check_crcs = text.trim().eq_ignore_ascii_case("true"),
-        "allow.auto.create.topics" => {
-            config.allow_auto_create_topics = text.trim().eq_ignore_ascii_case("true")
-        }
+        "allow.auto.create.topics" => config.allow_auto_create_topics = text.trim().eq_ignore_ascii_case("true"),
         "isolation.level" => {
             config.read_committed = match text {
                 "read_committed" => true,
                 "read_uncommitted" => false,
                 _ => {
-                    return Err(invalid(
-                        "String must be one of: read_committed, read_uncommitted",
-                    ));
+                    return Err(invalid("String must be one of: read_committed, read_uncommitted"));
                 }
             }
         }
@@ -386,11 +357,7 @@ async fn consume(plan: Plan) -> Result<(), Stop> {
     };
     tool::flush();
     if let Err(error) = consumer.close().await {
-        log_line(
-            "ERROR",
-            format_args!("closing the consumer failed: {}", tool::java_error(&error)),
-            LOGGER,
-        );
+        log_line("ERROR", format_args!("closing the consumer failed: {}", tool::java_error(&error)), LOGGER);
     }
     err(format_args!("Processed a total of {count} messages\n"));
     if plan.events {
@@ -443,21 +410,13 @@ async fn read_all(consumer: &mut Consumer, plan: &Plan, count: &mut u64) -> End 
         if plan.max_messages.is_some_and(|max| *count >= max) {
             return End::Enough;
         }
-        let left = plan
-            .timeout
-            .map(|timeout| (quiet_since + timeout).saturating_duration_since(Instant::now()));
-        let records = match consumer
-            .poll(left.unwrap_or(Duration::from_secs(3600)))
-            .await
-        {
+        let left = plan.timeout.map(|timeout| (quiet_since + timeout).saturating_duration_since(Instant::now()));
+        let records = match consumer.poll(left.unwrap_or(Duration::from_secs(3600))).await {
             Ok(records) => records,
             Err(error) => return End::Failed(tool::java_error(&error)),
         };
         if records.is_empty() {
-            if plan
-                .timeout
-                .is_some_and(|timeout| quiet_since.elapsed() >= timeout)
-            {
+            if plan.timeout.is_some_and(|timeout| quiet_since.elapsed() >= timeout) {
                 return End::Failed("org.apache.kafka.common.errors.TimeoutException: null".into());
             }
             continue;
@@ -474,21 +433,13 @@ async fn read_all(consumer: &mut Consumer, plan: &Plan, count: &mut u64) -> End 
             match plan.formatter.write(&record, &mut buffer) {
                 Ok(()) => {
                     if let Some(line) = plan.formatter.log_line(&record) {
-                        log_line(
-                            "INFO",
-                            line,
-                            "org.apache.kafka.tools.consumer.LoggingMessageFormatter",
-                        );
+                        log_line("INFO", line, "org.apache.kafka.tools.consumer.LoggingMessageFormatter");
                     }
                     *count += 1;
                 }
                 Err(wrong) if plan.skip_errors => {
                     *count += 1;
-                    log_line(
-                        "ERROR",
-                        "Error processing message, skipping this message: ",
-                        LOGGER,
-                    );
+                    log_line("ERROR", "Error processing message, skipping this message: ", LOGGER);
                     err(format_args!("{wrong}\n"));
                 }
                 Err(wrong) => {
@@ -512,10 +463,7 @@ async fn read_all(consumer: &mut Consumer, plan: &Plan, count: &mut u64) -> End 
 
 fn rewind(consumer: &mut Consumer, record: &ConsumerRecord) {
     let tp = TopicPartition::new(record.topic.clone(), record.partition);
-    if consumer
-        .position(&tp)
-        .is_some_and(|position| position > record.offset)
-    {
+    if consumer.position(&tp).is_some_and(|position| position > record.offset) {
         consumer.seek(&tp, record.offset);
     }
 }
@@ -523,10 +471,8 @@ fn rewind(consumer: &mut Consumer, record: &ConsumerRecord) {
 /// Waits for a signal to end, and gives the exit code that a shell expects.
 async fn signal() -> i32 {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -16,7 +16,12 @@ const READER_DOC: &str = "A setting of the line reader, as key=value. The defaul
 
 pub(crate) const OPTIONS: &[Opt] = &[
     value("topic", "String", "topic", "REQUIRED: the topic to write to."),
-    value("bootstrap-server", "String", "server to connect to", "REQUIRED: the brokers to start from, as HOST1:PORT1,HOST2:PORT2."),
+    value(
+        "bootstrap-server",
+        "String",
+        "server to connect to",
+        "REQUIRED: the brokers to start from, as HOST1:PORT1,HOST2:PORT2.",
+    ),
     flag("sync", "Wait for the answer to each record before the next is sent."),
     Opt {
         name: "compression-codec",
@@ -24,25 +29,86 @@ pub(crate) const OPTIONS: &[Opt] = &[
         doc: "How batches are compressed: 'none', 'gzip', 'snappy', 'lz4' or 'zstd'; 'gzip' if no value follows.",
         default: None,
     },
-    value("batch-size", "Integer", "size", "At how many bytes the batch of a partition is closed (batch.size). Gives way to max-partition-memory-bytes.").or("16384"),
-    value("message-send-max-retries", "Integer", "", "How often a record is sent again before it is given up (retries).").or("3"),
-    value("retry-backoff-ms", "Long", "", "How long to wait before a record is sent again (retry.backoff.ms).").or("100"),
+    value(
+        "batch-size",
+        "Integer",
+        "size",
+        "At how many bytes the batch of a partition is closed (batch.size). Gives way to max-partition-memory-bytes.",
+    )
+    .or("16384"),
+    value(
+        "message-send-max-retries",
+        "Integer",
+        "",
+        "How often a record is sent again before it is given up (retries).",
+    )
+    .or("3"),
+    value("retry-backoff-ms", "Long", "", "How long to wait before a record is sent again (retry.backoff.ms).")
+        .or("100"),
     value("timeout", "Long", "timeout_ms", "How long a batch waits for more records (linger.ms).").or("1000"),
-    value("request-required-acks", "String", "request required acks", "Whose answers count: all or -1, 1, 0 (acks).").or("-1"),
-    value("request-timeout-ms", "Integer", "request timeout ms", "How long a request may stay unanswered (request.timeout.ms).").or("1500"),
-    value("metadata-expiry-ms", "Long", "metadata expiration interval", "At what age metadata are asked for again (metadata.max.age.ms).").or("300000"),
-    value("max-block-ms", "Long", "max block on send", "How long sending may wait for metadata or memory (max.block.ms).").or("60000"),
-    value("max-memory-bytes", "Long", "total memory in bytes", "How much memory records may wait in (buffer.memory).").or("33554432"),
-    value("max-partition-memory-bytes", "Integer", "memory in bytes per partition", "(Deprecated) The same as --batch-size, which is to be used instead.").or("16384"),
-    value("line-reader", "String", "reader_class", "The class that reads lines; only the default one is known here.").or("org.apache.kafka.tools.LineMessageReader"),
-    value("socket-buffer-size", "Integer", "size", "The size of the socket's send buffer (send.buffer.bytes).").or("102400"),
+    value("request-required-acks", "String", "request required acks", "Whose answers count: all or -1, 1, 0 (acks).")
+        .or("-1"),
+    value(
+        "request-timeout-ms",
+        "Integer",
+        "request timeout ms",
+        "How long a request may stay unanswered (request.timeout.ms).",
+    )
+    .or("1500"),
+    value(
+        "metadata-expiry-ms",
+        "Long",
+        "metadata expiration interval",
+        "At what age metadata are asked for again (metadata.max.age.ms).",
+    )
+    .or("300000"),
+    value(
+        "max-block-ms",
+        "Long",
+        "max block on send",
+        "How long sending may wait for metadata or memory (max.block.ms).",
+    )
+    .or("60000"),
+    value("max-memory-bytes", "Long", "total memory in bytes", "How much memory records may wait in (buffer.memory).")
+        .or("33554432"),
+    value(
+        "max-partition-memory-bytes",
+        "Integer",
+        "memory in bytes per partition",
+        "(Deprecated) The same as --batch-size, which is to be used instead.",
+    )
+    .or("16384"),
+    value("line-reader", "String", "reader_class", "The class that reads lines; only the default one is known here.")
+        .or("org.apache.kafka.tools.LineMessageReader"),
+    value("socket-buffer-size", "Integer", "size", "The size of the socket's send buffer (send.buffer.bytes).")
+        .or("102400"),
     value("reader-property", "String", "prop", READER_DOC),
     value("property", "String", "prop", "(DEPRECATED) The same as --reader-property, which is to be used instead."),
-    value("reader-config", "String", "config file", "A properties file for the line reader; [reader-property] goes before it."),
+    value(
+        "reader-config",
+        "String",
+        "config file",
+        "A properties file for the line reader; [reader-property] goes before it.",
+    ),
     value("command-property", "String", "producer_prop", "A producer setting as key=value."),
-    value("producer-property", "String", "producer_prop", "(DEPRECATED) The same as --command-property, which is to be used instead."),
-    value("command-config", "String", "config file", "A properties file of producer settings; [command-property] goes before it."),
-    value("producer.config", "String", "config file", "(DEPRECATED) The same as --command-config, which is to be used instead."),
+    value(
+        "producer-property",
+        "String",
+        "producer_prop",
+        "(DEPRECATED) The same as --command-property, which is to be used instead.",
+    ),
+    value(
+        "command-config",
+        "String",
+        "config file",
+        "A properties file of producer settings; [command-property] goes before it.",
+    ),
+    value(
+        "producer.config",
+        "String",
+        "config file",
+        "(DEPRECATED) The same as --command-config, which is to be used instead.",
+    ),
     flag("help", "Show this text."),
     flag("version", "Show the version."),
 ];
@@ -54,10 +120,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
 
 fn execute(args: &[String]) -> Result<(), Stop> {
     let parsed = opts::parse(OPTIONS, args).map_err(|error| Stop::Usage(error.to_string()))?;
-    help_or_version(
-        &parsed,
-        "This tool helps to read data from standard input and publish it to Kafka.",
-    )?;
+    help_or_version(&parsed, "This tool helps to read data from standard input and publish it to Kafka.")?;
     require(&parsed, &["topic"])?;
     for (old, new) in [
         ("property", "reader-property"),
@@ -65,9 +128,7 @@ fn execute(args: &[String]) -> Result<(), Stop> {
         ("producer.config", "command-config"),
     ] {
         if parsed.has(old) && parsed.has(new) {
-            return usage(format!(
-                "Options {old} and {new} cannot be specified together."
-            ));
+            return usage(format!("Options {old} and {new} cannot be specified together."));
         }
         if parsed.has(old) {
             out(format_args!(
@@ -122,17 +183,9 @@ fn producer_config(parsed: &Parsed) -> Result<ProducerConfig, Stop> {
     if let Some(path) = either(parsed, "command-config", "producer.config").last() {
         properties.extend(tool::load_properties(path)?);
     }
-    properties.extend(pairs(either(
-        parsed,
-        "command-property",
-        "producer-property",
-    ))?);
+    properties.extend(pairs(either(parsed, "command-property", "producer-property"))?);
     let given = |key: &str| properties.iter().any(|(known, _)| known == key);
-    let batch = if parsed.has("max-partition-memory-bytes") {
-        "max-partition-memory-bytes"
-    } else {
-        "batch-size"
-    };
+    let batch = if parsed.has("max-partition-memory-bytes") { "max-partition-memory-bytes" } else { "batch-size" };
     // an option on the command line goes before the properties, its default after them
     let options = [
         ("retries", "message-send-max-retries"),
@@ -160,21 +213,13 @@ fn producer_config(parsed: &Parsed) -> Result<ProducerConfig, Stop> {
     config.client.client_id = "console-producer".into();
     merged.push(("bootstrap.servers".into(), servers.to_string()));
     if parsed.has("compression-codec") {
-        let codec = parsed
-            .value("compression-codec")?
-            .filter(|codec| !codec.is_empty())
-            .unwrap_or("gzip");
+        let codec = parsed.value("compression-codec")?.filter(|codec| !codec.is_empty()).unwrap_or("gzip");
         merged.push(("compression.type".into(), codec.to_string()));
     }
     for (key, value) in &merged {
         apply(&mut config, key, value)?;
     }
-    if config
-        .client
-        .bootstrap_servers
-        .iter()
-        .any(|address| milena_client::parse_address(address).is_err())
-    {
+    if config.client.bootstrap_servers.iter().any(|address| milena_client::parse_address(address).is_err()) {
         return usage("Please provide valid host:port like host1:9091,host2:9092\n");
     }
     Ok(config)
@@ -187,11 +232,7 @@ pub(super) fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Resul
             "org.apache.kafka.common.config.ConfigException: Invalid value {text} for configuration {key}: {allowed}"
         ))
     };
-    let number = || {
-        text.trim()
-            .parse::<u64>()
-            .map_err(|_| invalid("Not a number of type LONG"))
-    };
+    let number = || text.trim().parse::<u64>().map_err(|_| invalid("Not a number of type LONG"));
     match key {
         "acks" => match text {
             "all" | "-1" => config.acks = -1,
@@ -202,9 +243,7 @@ pub(super) fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Resul
         "compression.type" => match Compression::from_name(text) {
             Some(compression) => config.compression = compression,
             None => {
-                return Err(invalid(
-                    "String must be one of: none, gzip, snappy, lz4, zstd",
-                ));
+                return Err(invalid("String must be one of: none, gzip, snappy, lz4, zstd"));
             }
         },
         "enable.idempotence" => config.idempotent = text.trim().eq_ignore_ascii_case("true"),
@@ -212,9 +251,7 @@ pub(super) fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Resul
         "linger.ms" => config.linger_ms = number()?,
         "batch.size" => config.batch_size = usize::try_from(number()?).unwrap_or(usize::MAX),
         "buffer.memory" => config.buffer_memory = usize::try_from(number()?).unwrap_or(usize::MAX),
-        "max.request.size" => {
-            config.max_request_size = usize::try_from(number()?).unwrap_or(usize::MAX)
-        }
+        "max.request.size" => config.max_request_size = usize::try_from(number()?).unwrap_or(usize::MAX),
         "max.block.ms" => config.max_block_ms = number()?,
         "delivery.timeout.ms" => config.delivery_timeout_ms = number()?,
         _ => tool::apply_client_key(&mut config.client, key, text),
@@ -222,14 +259,8 @@ pub(super) fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Resul
     Ok(())
 }
 
-async fn produce(
-    config: ProducerConfig,
-    mut reader: LineReader,
-    topic: String,
-    sync: bool,
-) -> Result<(), Stop> {
-    let producer =
-        Producer::new(config).map_err(|error| Stop::Message(tool::java_error(&error)))?;
+async fn produce(config: ProducerConfig, mut reader: LineReader, topic: String, sync: bool) -> Result<(), Stop> {
+    let producer = Producer::new(config).map_err(|error| Stop::Message(tool::java_error(&error)))?;
     let prompt = std::io::stdin().is_terminal();
     // standard input is read on a thread of its own; a bounded channel keeps it from running ahead
     let (sender, mut lines) = tokio::sync::mpsc::channel(1024);
@@ -279,19 +310,14 @@ async fn produce(
             match producer.send(record).await {
                 Ok(delivery) if sync => {
                     if let Err(error) = delivery.wait().await {
-                        failure = Some(format!(
-                            "java.util.concurrent.ExecutionException: {}",
-                            tool::java_error(&error)
-                        ));
+                        failure =
+                            Some(format!("java.util.concurrent.ExecutionException: {}", tool::java_error(&error)));
                         break;
                     }
                 }
                 Ok(delivery) => drop(outcomes.send((shown, delivery))),
                 Err(error) if sync => {
-                    failure = Some(format!(
-                        "java.util.concurrent.ExecutionException: {}",
-                        tool::java_error(&error)
-                    ));
+                    failure = Some(format!("java.util.concurrent.ExecutionException: {}", tool::java_error(&error)));
                     break;
                 }
                 Err(error) => report_error(&shown, &error),
@@ -320,16 +346,9 @@ struct Shown {
 
 impl Shown {
     fn of(record: &ProducerRecord) -> Shown {
-        let size = |bytes: &Option<bytes::Bytes>| {
-            bytes
-                .as_ref()
-                .map_or("null".to_string(), |b| format!("{} bytes", b.len()))
-        };
-        Shown {
-            topic: record.topic.clone(),
-            key: size(&record.key),
-            value: size(&record.value),
-        }
+        let size =
+            |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or("null".to_string(), |b| format!("{} bytes", b.len()));
+        Shown { topic: record.topic.clone(), key: size(&record.key), value: size(&record.value) }
     }
 }
 
@@ -337,9 +356,7 @@ fn report_error(shown: &Shown, error: &ClientError) {
     let Shown { topic, key, value } = shown;
     log_line(
         "ERROR",
-        format_args!(
-            "Error when sending message to topic {topic} with key: {key}, value: {value} with error:"
-        ),
+        format_args!("Error when sending message to topic {topic} with key: {key}, value: {value} with error:"),
         "org.apache.kafka.clients.producer.internals.ErrorLoggingCallback",
     );
     err(format_args!("{}\n", tool::java_error(error)));

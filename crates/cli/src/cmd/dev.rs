@@ -18,10 +18,7 @@ struct Wish {
 }
 
 /// Runs the command; the result is its exit code.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command says how long it took to start"
-)]
+#[allow(clippy::disallowed_methods, reason = "the command says how long it took to start")]
 pub(crate) fn run(args: &[String]) -> i32 {
     let begun = Instant::now();
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
@@ -35,10 +32,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
             return 1;
         }
     };
-    let data = wish
-        .data
-        .clone()
-        .unwrap_or_else(|| default_folder(wish.port));
+    let data = wish.data.clone().unwrap_or_else(|| default_folder(wish.port));
     crate::logging::init_server("warn");
     let prepared = properties(&wish, &data).and_then(|pairs| {
         let fresh = super::storage_format::format_if_new(&pairs)?;
@@ -55,11 +49,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
     serving::run(config, |server| {
         let took = begun.elapsed().as_millis();
         let address = server.address_for_clients();
-        let history = if fresh {
-            "new"
-        } else {
-            "as the last run left it"
-        };
+        let history = if fresh { "new" } else { "as the last run left it" };
         out(format_args!(
             "Kafka Server started: Milena {}, which speaks Apache Kafka {}, ready in {took} ms\n  clients  {address}   (bootstrap.servers; no password, this machine only)\n  data     {}   ({history})\n  try      milena kafka-topics --bootstrap-server {address} --create --topic orders\n  stop     Ctrl-C; what is written stays\n",
             env!("CARGO_PKG_VERSION"),
@@ -71,11 +61,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
 }
 
 fn read(args: &[String]) -> Result<Wish, String> {
-    let mut wish = Wish {
-        port: 9092,
-        data: None,
-        overrides: Vec::new(),
-    };
+    let mut wish = Wish { port: 9092, data: None, overrides: Vec::new() };
     let mut rest = args.iter();
     while let Some(arg) = rest.next() {
         let (name, inline) = match arg.split_once('=') {
@@ -85,22 +71,16 @@ fn read(args: &[String]) -> Result<Wish, String> {
         if !["--port", "--data", "--override"].contains(&name) {
             return Err(format!("{arg} is not known here"));
         }
-        let value = inline
-            .or_else(|| rest.next().cloned())
-            .ok_or_else(|| format!("{name} needs a value"))?;
+        let value = inline.or_else(|| rest.next().cloned()).ok_or_else(|| format!("{name} needs a value"))?;
         match name {
             "--port" => {
-                wish.port = value
-                    .parse()
-                    .map_err(|_| format!("--port {value}: a port is a number from 0 to 65535"))?
+                wish.port = value.parse().map_err(|_| format!("--port {value}: a port is a number from 0 to 65535"))?
             }
             "--data" => wish.data = Some(value.into()),
             _ => {
-                let (key, value) = value
-                    .split_once('=')
-                    .ok_or_else(|| format!("--override {value}: key=value is needed"))?;
-                wish.overrides
-                    .push((key.trim().to_string(), value.to_string()));
+                let (key, value) =
+                    value.split_once('=').ok_or_else(|| format!("--override {value}: key=value is needed"))?;
+                wish.overrides.push((key.trim().to_string(), value.to_string()));
             }
         }
     }
@@ -109,20 +89,10 @@ fn read(args: &[String]) -> Result<Wish, String> {
 
 /// The folder that the same user's next run finds again; another port means another broker.
 fn default_folder(port: u16) -> PathBuf {
-    let home = |name: &str| {
-        std::env::var_os(name)
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
-    };
+    let home = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
     let base = home("XDG_DATA_HOME").or_else(|| home("HOME").map(|home| home.join(".local/share")));
-    let name = if port == 9092 {
-        "dev".to_string()
-    } else {
-        format!("dev-{port}")
-    };
-    base.unwrap_or_else(std::env::temp_dir)
-        .join("milena")
-        .join(name)
+    let name = if port == 9092 { "dev".to_string() } else { format!("dev-{port}") };
+    base.unwrap_or_else(std::env::temp_dir).join("milena").join(name)
 }
 
 /// The settings of a broker and controller in one, for one machine.
@@ -132,27 +102,19 @@ fn properties(wish: &Wish, data: &Path) -> Result<Vec<(String, String)>, String>
     let defaults = [
         ("process.roles", "broker,controller".to_string()),
         ("node.id", "1".into()),
-        (
-            "listeners",
-            format!("PLAINTEXT://localhost:{port},CONTROLLER://localhost:0"),
-        ),
+        ("listeners", format!("PLAINTEXT://localhost:{port},CONTROLLER://localhost:0")),
         ("controller.listener.names", "CONTROLLER".into()),
         ("controller.quorum.bootstrap.servers", "localhost:0".into()),
         ("log.dirs", data.to_string_lossy().into_owned()),
         ("offsets.topic.replication.factor", "1".into()),
         ("transaction.state.log.replication.factor", "1".into()),
         ("transaction.state.log.min.isr", "1".into()),
-        (
-            "share.coordinator.state.topic.replication.factor",
-            "1".into(),
-        ),
+        ("share.coordinator.state.topic.replication.factor", "1".into()),
         ("share.coordinator.state.topic.min.isr", "1".into()),
         // a group of one developer need not wait for company
         ("group.initial.rebalance.delay.ms", "0".into()),
     ];
-    let defaults = defaults
-        .into_iter()
-        .map(|(key, value)| (key.to_string(), value));
+    let defaults = defaults.into_iter().map(|(key, value)| (key.to_string(), value));
     Ok(defaults.chain(wish.overrides.iter().cloned()).collect())
 }
 
@@ -166,14 +128,9 @@ mod tests {
 
     #[test]
     fn arguments_are_read_in_both_spellings() {
-        let wish = read(&args("--port=0 --data /d --override a=b --override=c=d=e"))
-            .ok()
-            .unwrap();
+        let wish = read(&args("--port=0 --data /d --override a=b --override=c=d=e")).ok().unwrap();
         assert_eq!((wish.port, wish.data), (0, Some("/d".into())));
-        assert_eq!(
-            wish.overrides,
-            [("a".into(), "b".into()), ("c".into(), "d=e".into())]
-        );
+        assert_eq!(wish.overrides, [("a".into(), "b".into()), ("c".into(), "d=e".into())]);
         for wrong in ["--port x", "--port", "--what", "--override a"] {
             assert!(read(&args(wrong)).is_err(), "{wrong}");
         }
@@ -184,9 +141,6 @@ mod tests {
         let wish = read(&args("--override num.partitions=3")).ok().unwrap();
         let pairs = properties(&wish, Path::new("/tmp/d")).unwrap();
         let config = super::super::server_start::check(pairs).unwrap();
-        assert_eq!(
-            (config.num_partitions, config.data_dirs()),
-            (3, &["/tmp/d".to_string()][..])
-        );
+        assert_eq!((config.num_partitions, config.data_dirs()), (3, &["/tmp/d".to_string()][..]));
     }
 }

@@ -18,18 +18,11 @@ pub(super) enum Formatter {
 
 impl Formatter {
     /// The formatter of the class `name`.
-    pub(super) fn by_class(
-        name: &str,
-        properties: &[(String, String)],
-    ) -> Result<Formatter, Wrong> {
+    pub(super) fn by_class(name: &str, properties: &[(String, String)]) -> Result<Formatter, Wrong> {
         let simple = name.rsplit('.').next().unwrap_or(name);
         match simple {
-            "DefaultMessageFormatter" => Ok(Formatter::Default(Box::new(DefaultFormatter::new(
-                properties,
-            )?))),
-            "LoggingMessageFormatter" => Ok(Formatter::Logging(Box::new(DefaultFormatter::new(
-                properties,
-            )?))),
+            "DefaultMessageFormatter" => Ok(Formatter::Default(Box::new(DefaultFormatter::new(properties)?))),
+            "LoggingMessageFormatter" => Ok(Formatter::Logging(Box::new(DefaultFormatter::new(properties)?))),
             "NoOpMessageFormatter" => Ok(Formatter::Nothing),
             _ => Err(name.to_string()),
         }
@@ -38,9 +31,7 @@ impl Formatter {
     /// Appends the record to `out`.
     pub(super) fn write(&self, record: &ConsumerRecord, out: &mut Vec<u8>) -> Result<(), Wrong> {
         match self {
-            Formatter::Default(formatter) | Formatter::Logging(formatter) => {
-                formatter.write(record, out)
-            }
+            Formatter::Default(formatter) | Formatter::Logging(formatter) => formatter.write(record, out),
             Formatter::Nothing => Ok(()),
         }
     }
@@ -51,18 +42,10 @@ impl Formatter {
             return None;
         };
         let text = |bytes: &Option<bytes::Bytes>| {
-            bytes.as_ref().map_or("null".to_string(), |bytes| {
-                String::from_utf8_lossy(bytes).into_owned()
-            })
+            bytes.as_ref().map_or("null".to_string(), |bytes| String::from_utf8_lossy(bytes).into_owned())
         };
-        let time = timestamp(record)
-            .map(|time| format!("{time}, "))
-            .unwrap_or_default();
-        Some(format!(
-            "{time}key:{}, value:{}",
-            text(&record.key),
-            text(&record.value)
-        ))
+        let time = timestamp(record).map(|time| format!("{time}, ")).unwrap_or_default();
+        Some(format!("{time}key:{}, value:{}", text(&record.key), text(&record.value)))
     }
 }
 
@@ -139,11 +122,7 @@ impl DefaultFormatter {
     fn write(&self, record: &ConsumerRecord, out: &mut Vec<u8>) -> Result<(), Wrong> {
         let mut fields: Vec<Vec<u8>> = Vec::new();
         if self.print_timestamp {
-            fields.push(
-                timestamp(record)
-                    .unwrap_or_else(|| "NO_TIMESTAMP".into())
-                    .into_bytes(),
-            );
+            fields.push(timestamp(record).unwrap_or_else(|| "NO_TIMESTAMP".into()).into_bytes());
         }
         if self.print_partition {
             fields.push(format!("Partition:{}", record.partition).into_bytes());
@@ -169,11 +148,7 @@ impl DefaultFormatter {
         }
         for (index, field) in fields.iter().enumerate() {
             out.extend_from_slice(field);
-            let separator = if index + 1 < fields.len() {
-                &self.key_separator
-            } else {
-                &self.line_separator
-            };
+            let separator = if index + 1 < fields.len() { &self.key_separator } else { &self.line_separator };
             out.extend_from_slice(separator.as_bytes());
         }
         Ok(())
@@ -222,20 +197,18 @@ impl Deserializer {
     /// The deserializer of the class, by its full or short name.
     pub(super) fn by_class(name: &str) -> Result<Deserializer, Wrong> {
         let simple = name.trim().rsplit('.').next().unwrap_or_default();
-        Ok(
-            match simple.strip_suffix("Deserializer").unwrap_or_default() {
-                "String" | "ByteArray" | "Bytes" | "ByteBuffer" => Deserializer::Bytes,
-                "Short" => Deserializer::Short,
-                "Integer" => Deserializer::Integer,
-                "Long" => Deserializer::Long,
-                "Float" => Deserializer::Float,
-                "Double" => Deserializer::Double,
-                "Boolean" => Deserializer::Boolean,
-                "UUID" => Deserializer::Uuid,
-                "Void" => Deserializer::Void,
-                _ => return Err(format!("java.lang.ClassNotFoundException: {name}")),
-            },
-        )
+        Ok(match simple.strip_suffix("Deserializer").unwrap_or_default() {
+            "String" | "ByteArray" | "Bytes" | "ByteBuffer" => Deserializer::Bytes,
+            "Short" => Deserializer::Short,
+            "Integer" => Deserializer::Integer,
+            "Long" => Deserializer::Long,
+            "Float" => Deserializer::Float,
+            "Double" => Deserializer::Double,
+            "Boolean" => Deserializer::Boolean,
+            "UUID" => Deserializer::Uuid,
+            "Void" => Deserializer::Void,
+            _ => return Err(format!("java.lang.ClassNotFoundException: {name}")),
+        })
     }
 
     fn text(self, bytes: &[u8]) -> Result<Vec<u8>, Wrong> {
@@ -246,30 +219,18 @@ impl Deserializer {
         };
         let text = match self {
             Deserializer::Bytes => return Ok(bytes.to_vec()),
-            Deserializer::Short => {
-                i16::from_be_bytes(bytes.try_into().map_err(|_| wrong("Short", 2))?).to_string()
-            }
-            Deserializer::Integer => {
-                i32::from_be_bytes(bytes.try_into().map_err(|_| wrong("Integer", 4))?).to_string()
-            }
-            Deserializer::Long => {
-                i64::from_be_bytes(bytes.try_into().map_err(|_| wrong("Long", 8))?).to_string()
-            }
-            Deserializer::Float => java_float(
-                f64::from(f32::from_be_bytes(
-                    bytes.try_into().map_err(|_| wrong("Float", 4))?,
-                )),
-                {
+            Deserializer::Short => i16::from_be_bytes(bytes.try_into().map_err(|_| wrong("Short", 2))?).to_string(),
+            Deserializer::Integer => i32::from_be_bytes(bytes.try_into().map_err(|_| wrong("Integer", 4))?).to_string(),
+            Deserializer::Long => i64::from_be_bytes(bytes.try_into().map_err(|_| wrong("Long", 8))?).to_string(),
+            Deserializer::Float => {
+                java_float(f64::from(f32::from_be_bytes(bytes.try_into().map_err(|_| wrong("Float", 4))?)), {
                     let bits: [u8; 4] = bytes.try_into().map_err(|_| wrong("Float", 4))?;
                     format!("{:?}", f32::from_be_bytes(bits))
-                },
-            ),
+                })
+            }
             Deserializer::Double => {
                 let bits: [u8; 8] = bytes.try_into().map_err(|_| wrong("Double", 8))?;
-                java_float(
-                    f64::from_be_bytes(bits),
-                    format!("{:?}", f64::from_be_bytes(bits)),
-                )
+                java_float(f64::from_be_bytes(bits), format!("{:?}", f64::from_be_bytes(bits)))
             }
             Deserializer::Boolean => match bytes {
                 [0] => "false".into(),
@@ -295,11 +256,7 @@ impl Deserializer {
 fn java_float(value: f64, plain: String) -> String {
     match plain.split_once('e') {
         Some((digits, exponent)) => {
-            let digits = if digits.contains('.') {
-                digits.to_string()
-            } else {
-                format!("{digits}.0")
-            };
+            let digits = if digits.contains('.') { digits.to_string() } else { format!("{digits}.0") };
             format!("{digits}E{exponent}")
         }
         None if value.is_infinite() => if value > 0.0 { "Infinity" } else { "-Infinity" }.into(),
@@ -322,23 +279,13 @@ mod tests {
             timestamp_type: TimestampType::CreateTime,
             key: Some(Bytes::from("k3")),
             value: None,
-            headers: vec![
-                ("h1".into(), Some(Bytes::from("x"))),
-                ("h2".into(), Some(Bytes::from("y"))),
-            ],
+            headers: vec![("h1".into(), Some(Bytes::from("x"))), ("h2".into(), Some(Bytes::from("y")))],
         }
     }
 
     fn format(properties: &[(&str, &str)]) -> String {
-        let owned: Vec<_> = properties
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
-        let formatter = Formatter::by_class(
-            "org.apache.kafka.tools.consumer.DefaultMessageFormatter",
-            &owned,
-        )
-        .unwrap();
+        let owned: Vec<_> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let formatter = Formatter::by_class("org.apache.kafka.tools.consumer.DefaultMessageFormatter", &owned).unwrap();
         let mut out = Vec::new();
         formatter.write(&record(), &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -355,47 +302,24 @@ mod tests {
             ("key.separator", "|"),
             ("null.literal", "NIL"),
         ];
-        assert_eq!(
-            format(&all),
-            "CreateTime:1795468263160|Partition:1|Offset:0|h1:x,h2:y|k3|NIL\n"
-        );
+        assert_eq!(format(&all), "CreateTime:1795468263160|Partition:1|Offset:0|h1:x,h2:y|k3|NIL\n");
     }
 
     #[test]
     fn without_the_value_the_line_still_ends() {
-        assert_eq!(
-            format(&[("print.key", "true"), ("print.value", "false")]),
-            "k3\n"
-        );
+        assert_eq!(format(&[("print.key", "true"), ("print.value", "false")]), "k3\n");
         assert_eq!(format(&[]), "null\n");
     }
 
     #[test]
     fn numbers_are_read_by_their_class() {
         let text = |class: &str, bytes: &[u8]| {
-            Deserializer::by_class(class)
-                .unwrap()
-                .text(bytes)
-                .map(|b| String::from_utf8(b).unwrap())
+            Deserializer::by_class(class).unwrap().text(bytes).map(|b| String::from_utf8(b).unwrap())
         };
         let serialization = "org.apache.kafka.common.serialization.";
-        assert_eq!(
-            text(
-                &format!("{serialization}LongDeserializer"),
-                &7i64.to_be_bytes()
-            )
-            .unwrap(),
-            "7"
-        );
-        assert_eq!(
-            text("DoubleDeserializer", &1.5f64.to_be_bytes()).unwrap(),
-            "1.5"
-        );
-        assert!(
-            text("IntegerDeserializer", b"abc")
-                .unwrap_err()
-                .ends_with("IntegerDeserializer is not 4")
-        );
+        assert_eq!(text(&format!("{serialization}LongDeserializer"), &7i64.to_be_bytes()).unwrap(), "7");
+        assert_eq!(text("DoubleDeserializer", &1.5f64.to_be_bytes()).unwrap(), "1.5");
+        assert!(text("IntegerDeserializer", b"abc").unwrap_err().ends_with("IntegerDeserializer is not 4"));
         assert!(Deserializer::by_class("no.Such").is_err());
     }
 }

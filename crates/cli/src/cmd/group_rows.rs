@@ -43,10 +43,7 @@ impl MemberRow {
             epoch: member.epoch,
             assignment: assignment(&member.assignment),
             target_epoch: member.target_assignment.as_ref().and(member.epoch),
-            target: member
-                .target_assignment
-                .as_deref()
-                .map_or(String::new(), assignment),
+            target: member.target_assignment.as_deref().map_or(String::new(), assignment),
             upgraded: member.upgraded,
         }
     }
@@ -57,35 +54,17 @@ fn assignment(partitions: &[TopicPartition]) -> String {
     if partitions.is_empty() {
         return MISSING.into();
     }
-    let mut by_topic: std::collections::BTreeMap<&str, Vec<i32>> =
-        std::collections::BTreeMap::new();
-    partitions
-        .iter()
-        .for_each(|tp| by_topic.entry(&tp.topic).or_default().push(tp.partition));
+    let mut by_topic: std::collections::BTreeMap<&str, Vec<i32>> = std::collections::BTreeMap::new();
+    partitions.iter().for_each(|tp| by_topic.entry(&tp.topic).or_default().push(tp.partition));
     let topic = |(topic, mut indexes): (&str, Vec<i32>)| {
         indexes.sort_unstable();
-        format!(
-            "{topic}:{}",
-            indexes
-                .iter()
-                .map(i32::to_string)
-                .collect::<Vec<_>>()
-                .join(",")
-        )
+        format!("{topic}:{}", indexes.iter().map(i32::to_string).collect::<Vec<_>>().join(","))
     };
-    by_topic
-        .into_iter()
-        .map(topic)
-        .collect::<Vec<_>>()
-        .join(";")
+    by_topic.into_iter().map(topic).collect::<Vec<_>>().join(";")
 }
 
 fn width<'a>(texts: impl Iterator<Item = &'a str>, least: usize) -> usize {
-    texts
-        .map(|text| text.chars().count())
-        .max()
-        .unwrap_or(0)
-        .max(least)
+    texts.map(|text| text.chars().count()).max().unwrap_or(0).max(least)
 }
 
 fn known<T: ToString>(value: Option<T>) -> String {
@@ -100,11 +79,7 @@ pub(super) fn offsets_table(rows: &[OffsetRow], verbose: bool) -> String {
     let host = width(rows.iter().filter_map(|r| r.host.as_deref()), 15);
     let line = |cells: [&str; 10]| {
         let [g, t, p, epoch, current, end, lag, c, h, client] = cells;
-        let epoch = if verbose {
-            format!(" {epoch:<15}")
-        } else {
-            String::new()
-        };
+        let epoch = if verbose { format!(" {epoch:<15}") } else { String::new() };
         format!(
             "\n{g:<group$} {t:<topic$} {p:<10}{epoch} {current:<15} {end:<15} {lag:<15} {c:<consumer$} {h:<host$} {client}"
         )
@@ -149,23 +124,14 @@ pub(super) fn members_table(group: &str, rows: &[MemberRow], verbose: bool) -> S
     let client = width(rows.iter().map(|r| r.client_id.as_str()), 15);
     let current = width(rows.iter().map(|r| r.assignment.as_str()), 20);
     let target = width(rows.iter().map(|r| r.target.as_str()), 20);
-    let with_instance = rows
-        .iter()
-        .any(|r| r.instance.as_ref().is_some_and(|i| !i.is_empty()));
+    let with_instance = rows.iter().any(|r| r.instance.as_ref().is_some_and(|i| !i.is_empty()));
     let with_upgraded = rows.iter().any(|r| r.upgraded.is_some());
     let line = |cells: [&str; 11]| {
         let [g, c, i, h, k, n, epoch, a, target_epoch, b, upgraded] = cells;
-        let i = if with_instance {
-            format!("{i:<instance$} ")
-        } else {
-            String::new()
-        };
-        let mut line =
-            format!("\n{g:<group_width$} {c:<consumer$} {i}{h:<host$} {k:<client$} {n:<15} ");
+        let i = if with_instance { format!("{i:<instance$} ") } else { String::new() };
+        let mut line = format!("\n{g:<group_width$} {c:<consumer$} {i}{h:<host$} {k:<client$} {n:<15} ");
         if verbose {
-            line.push_str(&format!(
-                "{epoch:<15} {a:<current$} {target_epoch:<15} {b:<target$}"
-            ));
+            line.push_str(&format!("{epoch:<15} {a:<current$} {target_epoch:<15} {b:<target$}"));
             if with_upgraded {
                 line.push_str(&format!(" {upgraded}"));
             }
@@ -196,11 +162,7 @@ pub(super) fn members_table(group: &str, rows: &[MemberRow], verbose: bool) -> S
             &known(row.epoch),
             &row.assignment,
             &known(row.target_epoch),
-            if row.target.is_empty() {
-                MISSING
-            } else {
-                &row.target
-            },
+            if row.target.is_empty() { MISSING } else { &row.target },
             &known(row.upgraded),
         ]));
     }
@@ -210,28 +172,15 @@ pub(super) fn members_table(group: &str, rows: &[MemberRow], verbose: bool) -> S
 
 /// `--describe --state`.
 pub(super) fn state_table(group: &GroupDescription, verbose: bool) -> String {
-    let coordinator = format!(
-        "{}:{}  ({})",
-        group.coordinator.host, group.coordinator.port, group.coordinator.id
-    );
+    let coordinator = format!("{}:{}  ({})", group.coordinator.host, group.coordinator.port, group.coordinator.id);
     let group_width = width([group.group_id.as_str()].into_iter(), 15);
     let coordinator_width = width([coordinator.as_str()].into_iter(), 25);
     let line = |cells: [&str; 7]| {
         let [g, c, strategy, state, epoch, target, members] = cells;
-        let epochs = if verbose {
-            format!("{epoch:<15} {target:<25} ")
-        } else {
-            String::new()
-        };
-        format!(
-            "\n{g:<group_width$} {c:<coordinator_width$} {strategy:<20} {state:<20} {epochs}{members}"
-        )
+        let epochs = if verbose { format!("{epoch:<15} {target:<25} ") } else { String::new() };
+        format!("\n{g:<group_width$} {c:<coordinator_width$} {strategy:<20} {state:<20} {epochs}{members}")
     };
-    let strategy = if group.assignor.is_empty() {
-        MISSING
-    } else {
-        &group.assignor
-    };
+    let strategy = if group.assignor.is_empty() { MISSING } else { &group.assignor };
     format!(
         "{}{}\n",
         line([
@@ -258,22 +207,11 @@ pub(super) fn state_table(group: &GroupDescription, verbose: bool) -> String {
 /// `--reset-offsets`.
 pub(super) fn reset_table(plans: &[(String, Vec<(TopicPartition, CommittedOffset)>)]) -> String {
     let group = width(plans.iter().map(|(group, _)| group.as_str()), 15);
-    let topic = width(
-        plans
-            .iter()
-            .flat_map(|(_, plan)| plan.iter().map(|(tp, _)| &*tp.topic)),
-        15,
-    );
-    let mut text = format!(
-        "\n{:<group$} {:<topic$} {:<10} {}\n",
-        "GROUP", "TOPIC", "PARTITION", "NEW-OFFSET"
-    );
+    let topic = width(plans.iter().flat_map(|(_, plan)| plan.iter().map(|(tp, _)| &*tp.topic)), 15);
+    let mut text = format!("\n{:<group$} {:<topic$} {:<10} {}\n", "GROUP", "TOPIC", "PARTITION", "NEW-OFFSET");
     for (id, plan) in plans {
         for (tp, offset) in plan {
-            text.push_str(&format!(
-                "{id:<group$} {:<topic$} {:<10} {}\n",
-                tp.topic, tp.partition, offset.offset
-            ));
+            text.push_str(&format!("{id:<group$} {:<topic$} {:<10} {}\n", tp.topic, tp.partition, offset.offset));
         }
     }
     text

@@ -85,23 +85,12 @@ impl LineReader {
     pub(super) fn record(&mut self, topic: &str, line: &[u8]) -> Result<ProducerRecord, String> {
         self.line_number += 1;
         let mut rest = line;
-        let headers = match self.take(
-            self.parse_headers,
-            &mut rest,
-            line,
-            &self.headers_delimiter,
-            "headers delimiter",
-        )? {
-            Some(text) if !self.is_null(text) => self.headers(&String::from_utf8_lossy(text))?,
-            _ => Vec::new(),
-        };
-        let key = self.take(
-            self.parse_key,
-            &mut rest,
-            line,
-            &self.key_separator,
-            "key separator",
-        )?;
+        let headers =
+            match self.take(self.parse_headers, &mut rest, line, &self.headers_delimiter, "headers delimiter")? {
+                Some(text) if !self.is_null(text) => self.headers(&String::from_utf8_lossy(text))?,
+                _ => Vec::new(),
+            };
+        let key = self.take(self.parse_key, &mut rest, line, &self.key_separator, "key separator")?;
         let field = |bytes: &[u8]| (!self.is_null(bytes)).then(|| Bytes::copy_from_slice(bytes));
         Ok(ProducerRecord {
             topic: topic.to_string(),
@@ -114,9 +103,7 @@ impl LineReader {
     }
 
     fn is_null(&self, bytes: &[u8]) -> bool {
-        self.null_marker
-            .as_ref()
-            .is_some_and(|marker| marker.as_bytes() == bytes)
+        self.null_marker.as_ref().is_some_and(|marker| marker.as_bytes() == bytes)
     }
 
     /// The part of `rest` before the separator, which is taken off.
@@ -156,8 +143,7 @@ impl LineReader {
                     ));
                 }
                 Some((key, value)) => {
-                    let value = (!self.is_null(value.as_bytes()))
-                        .then(|| Bytes::copy_from_slice(value.as_bytes()));
+                    let value = (!self.is_null(value.as_bytes())).then(|| Bytes::copy_from_slice(value.as_bytes()));
                     headers.push((key.to_string(), value));
                 }
                 None if self.ignore_error => headers.push((pair.to_string(), None)),
@@ -177,9 +163,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return Some(0);
     }
-    haystack
-        .windows(needle.len())
-        .position(|window| window == needle)
+    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -187,41 +171,22 @@ mod tests {
     use super::*;
 
     fn reader(properties: &[(&str, &str)]) -> LineReader {
-        let owned: Vec<_> = properties
-            .iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect();
+        let owned: Vec<_> = properties.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
         LineReader::new(&owned).unwrap()
     }
 
     #[test]
     fn without_properties_the_line_is_the_value() {
         let record = reader(&[]).record("t", b"a\tb").unwrap();
-        assert_eq!(
-            (record.key, record.value),
-            (None, Some(Bytes::from("a\tb")))
-        );
+        assert_eq!((record.key, record.value), (None, Some(Bytes::from("a\tb"))));
     }
 
     #[test]
     fn headers_key_and_value_are_taken_in_turn() {
-        let mut reader = reader(&[
-            ("parse.key", "true"),
-            ("parse.headers", "true"),
-            ("key.separator", ":"),
-        ]);
+        let mut reader = reader(&[("parse.key", "true"), ("parse.headers", "true"), ("key.separator", ":")]);
         let record = reader.record("t", b"h1:x,h2:y\tk3:v3:w").unwrap();
-        assert_eq!(
-            record.headers,
-            [
-                ("h1".into(), Some(Bytes::from("x"))),
-                ("h2".into(), Some(Bytes::from("y")))
-            ]
-        );
-        assert_eq!(
-            (record.key, record.value),
-            (Some(Bytes::from("k3")), Some(Bytes::from("v3:w")))
-        );
+        assert_eq!(record.headers, [("h1".into(), Some(Bytes::from("x"))), ("h2".into(), Some(Bytes::from("y")))]);
+        assert_eq!((record.key, record.value), (Some(Bytes::from("k3")), Some(Bytes::from("v3:w"))));
     }
 
     #[test]
@@ -236,11 +201,7 @@ mod tests {
 
     #[test]
     fn the_marker_stands_for_null() {
-        let mut reader = reader(&[
-            ("parse.key", "true"),
-            ("key.separator", ":"),
-            ("null.marker", "NULL"),
-        ]);
+        let mut reader = reader(&[("parse.key", "true"), ("key.separator", ":"), ("null.marker", "NULL")]);
         let record = reader.record("t", b"NULL:NULL").unwrap();
         assert_eq!((record.key, record.value), (None, None));
     }

@@ -37,10 +37,7 @@ const COMMANDS: &[(&str, Run)] = &[
 pub(crate) fn find(name: &str) -> Option<Run> {
     let name = name.rsplit('/').next().unwrap_or(name);
     let name = name.strip_suffix(".sh").unwrap_or(name);
-    COMMANDS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, run)| *run)
+    COMMANDS.iter().find(|(known, _)| *known == name).map(|(_, run)| *run)
 }
 
 /// The names of all commands, for the help.

@@ -28,22 +28,14 @@ pub(super) fn topic_arguments(arguments: &[String]) -> Result<Vec<TopicArgument>
         .iter()
         .map(|text| {
             let Some((topic, list)) = text.split_once(':') else {
-                return Ok(TopicArgument {
-                    topic: text.clone(),
-                    partitions: None,
-                });
+                return Ok(TopicArgument { topic: text.clone(), partitions: None });
             };
             let number = |word: &str| match word.parse::<i32>() {
                 Ok(number) => Ok(number),
-                Err(_) => usage(format!(
-                    "Invalid partition '{word}' specified in topic arg '{text}''"
-                )),
+                Err(_) => usage(format!("Invalid partition '{word}' specified in topic arg '{text}''")),
             };
             let partitions = list.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
-            Ok(TopicArgument {
-                topic: topic.to_string(),
-                partitions: Some(partitions),
-            })
+            Ok(TopicArgument { topic: topic.to_string(), partitions: Some(partitions) })
         })
         .collect()
 }
@@ -62,31 +54,13 @@ pub(super) async fn plan(admin: &Admin, parsed: &Parsed, group: &str) -> Result<
     java::partition_order(&mut chosen, |(tp, _)| tp);
     Ok(chosen
         .into_iter()
-        .map(|(tp, offset)| {
-            (
-                tp,
-                CommittedOffset {
-                    offset,
-                    leader_epoch: None,
-                    metadata: String::new(),
-                },
-            )
-        })
+        .map(|(tp, offset)| (tp, CommittedOffset { offset, leader_epoch: None, metadata: String::new() }))
         .collect())
 }
 
-async fn partitions(
-    admin: &Admin,
-    parsed: &Parsed,
-    group: &str,
-) -> Result<Vec<TopicPartition>, Failure> {
+async fn partitions(admin: &Admin, parsed: &Parsed, group: &str) -> Result<Vec<TopicPartition>, Failure> {
     if parsed.has("all-topics") {
-        return Ok(admin
-            .client()
-            .committed_offsets(group, None, false)
-            .await?
-            .into_keys()
-            .collect());
+        return Ok(admin.client().committed_offsets(group, None, false).await?.into_keys().collect());
     }
     if !parsed.has("topic") {
         return Err(Failure::Stop(Stop::Usage(
@@ -94,51 +68,32 @@ async fn partitions(
         )));
     }
     let arguments = topic_arguments(parsed.values("topic"))?;
-    let topics: Vec<String> = arguments
-        .iter()
-        .map(|argument| argument.topic.clone())
-        .collect();
+    let topics: Vec<String> = arguments.iter().map(|argument| argument.topic.clone()).collect();
     let picture = admin
         .client()
-        .retrying("describeTopics", async || {
-            admin.client().refresh_metadata(Some(&topics), false).await
-        })
+        .retrying("describeTopics", async || admin.client().refresh_metadata(Some(&topics), false).await)
         .await?;
     let mut found = Vec::new();
     let mut missing = Vec::new();
     for argument in arguments {
-        let Some(topic) = picture
-            .topics
-            .get(&argument.topic)
-            .filter(|t| t.error == ErrorCode::None)
-        else {
+        let Some(topic) = picture.topics.get(&argument.topic).filter(|t| t.error == ErrorCode::None) else {
             return Err(unknown("This server does not host this topic-partition."));
         };
         match argument.partitions {
-            None => found.extend(
-                topic
-                    .partitions
-                    .iter()
-                    .map(|p| TopicPartition::new(topic.name.as_str(), p.partition)),
-            ),
+            None => {
+                found.extend(topic.partitions.iter().map(|p| TopicPartition::new(topic.name.as_str(), p.partition)))
+            }
             Some(list) => {
                 for partition in list {
                     let tp = TopicPartition::new(topic.name.as_str(), partition);
                     let known = topic.partitions.iter().any(|p| p.partition == partition);
-                    if known {
-                        found.push(tp)
-                    } else {
-                        missing.push(tp.to_string())
-                    }
+                    if known { found.push(tp) } else { missing.push(tp.to_string()) }
                 }
             }
         }
     }
     if !missing.is_empty() {
-        return Err(unknown(&format!(
-            "The partitions \"{}\" do not exist",
-            missing.join(", ")
-        )));
+        return Err(unknown(&format!("The partitions \"{}\" do not exist", missing.join(", "))));
     }
     Ok(found)
 }
@@ -161,11 +116,7 @@ async fn offsets(
         return in_range(admin, wanted).await;
     }
     if let Some(offset) = parsed.number::<i64>("to-offset")? {
-        return in_range(
-            admin,
-            partitions.into_iter().map(|tp| (tp, offset)).collect(),
-        )
-        .await;
+        return in_range(admin, partitions.into_iter().map(|tp| (tp, offset)).collect()).await;
     }
     if parsed.has("to-earliest") {
         return listed(admin, &partitions, OffsetSpec::Earliest).await;
@@ -174,10 +125,7 @@ async fn offsets(
         return listed(admin, &partitions, OffsetSpec::Latest).await;
     }
     if let Some(shift) = parsed.number::<i64>("shift-by")? {
-        let committed = admin
-            .client()
-            .committed_offsets(group, Some(&partitions), false)
-            .await?;
+        let committed = admin.client().committed_offsets(group, Some(&partitions), false).await?;
         let mut wanted = Vec::new();
         for tp in partitions {
             let Some(current) = committed.get(&tp) else {
@@ -194,30 +142,13 @@ async fn offsets(
     }
     if let Some(text) = parsed.value("by-duration")? {
         let ago = duration(text)?;
-        return at_time(
-            admin,
-            partitions,
-            SystemClock.now().wall_ms.saturating_sub(ago),
-        )
-        .await;
+        return at_time(admin, partitions, SystemClock.now().wall_ms.saturating_sub(ago)).await;
     }
     // --to-current: what is committed, else the end
-    let committed = admin
-        .client()
-        .committed_offsets(group, Some(&partitions), false)
-        .await?;
-    let (with, without): (Vec<_>, Vec<_>) = partitions
-        .into_iter()
-        .partition(|tp| committed.contains_key(tp));
-    let mut chosen: Vec<(TopicPartition, i64)> = with
-        .into_iter()
-        .filter_map(|tp| {
-            committed
-                .get(&tp)
-                .map(|c| c.offset)
-                .map(|offset| (tp, offset))
-        })
-        .collect();
+    let committed = admin.client().committed_offsets(group, Some(&partitions), false).await?;
+    let (with, without): (Vec<_>, Vec<_>) = partitions.into_iter().partition(|tp| committed.contains_key(tp));
+    let mut chosen: Vec<(TopicPartition, i64)> =
+        with.into_iter().filter_map(|tp| committed.get(&tp).map(|c| c.offset).map(|offset| (tp, offset))).collect();
     chosen.extend(listed(admin, &without, OffsetSpec::Latest).await?);
     Ok(chosen)
 }
@@ -244,21 +175,14 @@ async fn at_time(
     ms: i64,
 ) -> Result<Vec<(TopicPartition, i64)>, Failure> {
     let mut found = listed(admin, &partitions, OffsetSpec::Timestamp(ms)).await?;
-    let empty: Vec<TopicPartition> = found
-        .iter()
-        .filter(|(_, offset)| *offset < 0)
-        .map(|(tp, _)| tp.clone())
-        .collect();
+    let empty: Vec<TopicPartition> = found.iter().filter(|(_, offset)| *offset < 0).map(|(tp, _)| tp.clone()).collect();
     for tp in &empty {
         out(format_args!(
             "\nWarn: Partition {} from topic {} is empty. Falling back to latest known offset.\n",
             tp.partition, tp.topic
         ));
     }
-    let ends: BTreeMap<TopicPartition, i64> = listed(admin, &empty, OffsetSpec::Latest)
-        .await?
-        .into_iter()
-        .collect();
+    let ends: BTreeMap<TopicPartition, i64> = listed(admin, &empty, OffsetSpec::Latest).await?.into_iter().collect();
     for (tp, offset) in &mut found {
         if let Some(end) = ends.get(tp) {
             *offset = *end;
@@ -267,19 +191,10 @@ async fn at_time(
     Ok(found)
 }
 
-async fn in_range(
-    admin: &Admin,
-    wanted: Vec<(TopicPartition, i64)>,
-) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+async fn in_range(admin: &Admin, wanted: Vec<(TopicPartition, i64)>) -> Result<Vec<(TopicPartition, i64)>, Failure> {
     let partitions: Vec<TopicPartition> = wanted.iter().map(|(tp, _)| tp.clone()).collect();
-    let starts: BTreeMap<_, _> = listed(admin, &partitions, OffsetSpec::Earliest)
-        .await?
-        .into_iter()
-        .collect();
-    let ends: BTreeMap<_, _> = listed(admin, &partitions, OffsetSpec::Latest)
-        .await?
-        .into_iter()
-        .collect();
+    let starts: BTreeMap<_, _> = listed(admin, &partitions, OffsetSpec::Earliest).await?.into_iter().collect();
+    let ends: BTreeMap<_, _> = listed(admin, &partitions, OffsetSpec::Latest).await?.into_iter().collect();
     let warn = |offset: i64, side: &str, tp: &TopicPartition, limit: i64| {
         log_line(
             "WARN",
@@ -309,36 +224,24 @@ async fn in_range(
         .collect())
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the tool reads the file that it is pointed at"
-)]
+#[allow(clippy::disallowed_methods, reason = "the tool reads the file that it is pointed at")]
 fn from_file(path: &str, group: &str) -> Result<Vec<(TopicPartition, i64)>, Failure> {
     let io = |what: String| Failure::Java {
         shown: format!("java.io.IOException: {what}"),
         thrown: format!("java.lang.RuntimeException: java.io.IOException: {what}"),
     };
-    let text =
-        std::fs::read_to_string(path).map_err(|_| io(format!("Unable to read file {path}")))?;
+    let text = std::fs::read_to_string(path).map_err(|_| io(format!("Unable to read file {path}")))?;
     let mut found = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let fields: Vec<&str> = line
-            .split(',')
-            .map(|field| field.trim().trim_matches('"'))
-            .collect();
+        let fields: Vec<&str> = line.split(',').map(|field| field.trim().trim_matches('"')).collect();
         let row = match fields.as_slice() {
             [topic, partition, offset] => Some((topic, partition, offset)),
-            [of_group, topic, partition, offset] if *of_group == group => {
-                Some((topic, partition, offset))
-            }
+            [of_group, topic, partition, offset] if *of_group == group => Some((topic, partition, offset)),
             [_, _, _, _] => continue,
             _ => None,
         };
         let parsed = row.and_then(|(topic, partition, offset)| {
-            Some((
-                TopicPartition::new(*topic, partition.parse().ok()?),
-                offset.parse().ok()?,
-            ))
+            Some((TopicPartition::new(*topic, partition.parse().ok()?), offset.parse().ok()?))
         });
         match parsed {
             Some(entry) => found.push(entry),
@@ -352,21 +255,12 @@ fn from_file(path: &str, group: &str) -> Result<Vec<(TopicPartition, i64)>, Fail
 fn datetime(text: &str) -> Result<i64, Failure> {
     let wrong = |message: String| {
         let shown = format!("java.text.ParseException: {message}");
-        Failure::Java {
-            thrown: format!("java.lang.RuntimeException: {shown}"),
-            shown,
-        }
+        Failure::Java { thrown: format!("java.lang.RuntimeException: {shown}"), shown }
     };
     let Some((_, time)) = text.split_once('T') else {
-        return Err(wrong(
-            "Error parsing timestamp. It does not contain a 'T' according to ISO8601 format".into(),
-        ));
+        return Err(wrong("Error parsing timestamp. It does not contain a 'T' according to ISO8601 format".into()));
     };
-    let zoned = if time.contains(['Z', '+', '-']) {
-        text.to_string()
-    } else {
-        format!("{text}Z")
-    };
+    let zoned = if time.contains(['Z', '+', '-']) { text.to_string() } else { format!("{text}Z") };
     match zoned.parse::<jiff::Timestamp>() {
         Ok(time) => Ok(time.as_millisecond()),
         Err(_) => Err(wrong(format!("Unparseable date: \"{text}\""))),
@@ -386,10 +280,7 @@ fn duration(text: &str) -> Result<i64, Failure> {
         return Err(wrong());
     }
     let day_ms = i64::from(span.get_days()) * 86_400_000;
-    let rest = span
-        .days(0)
-        .total(jiff::Unit::Millisecond)
-        .map_err(|_| wrong())?;
+    let rest = span.days(0).total(jiff::Unit::Millisecond).map_err(|_| wrong())?;
     Ok(day_ms + rest as i64)
 }
 
@@ -414,16 +305,8 @@ mod tests {
     #[test]
     fn topics_may_name_partitions() {
         let read = topic_arguments(&["a".into(), "b:0,2".into()]).unwrap();
-        assert_eq!(
-            (read[0].partitions.clone(), read[1].partitions.clone()),
-            (None, Some(vec![0, 2]))
-        );
-        let Err(Stop::Usage(message)) = topic_arguments(&["t:x".into()]) else {
-            panic!("accepted")
-        };
-        assert_eq!(
-            message,
-            "Invalid partition 'x' specified in topic arg 't:x''"
-        );
+        assert_eq!((read[0].partitions.clone(), read[1].partitions.clone()), (None, Some(vec![0, 2])));
+        let Err(Stop::Usage(message)) = topic_arguments(&["t:x".into()]) else { panic!("accepted") };
+        assert_eq!(message, "Invalid partition 'x' specified in topic arg 't:x''");
     }
 }

@@ -11,8 +11,7 @@ use milena_common::config::{Audience, BrokerConfig};
 use crate::serving;
 use crate::tool::{self, err, log_line, out};
 
-const USAGE: &str =
-    "USAGE: kafka-server-start [-daemon] server.properties [--override property=value]*\n";
+const USAGE: &str = "USAGE: kafka-server-start [-daemon] server.properties [--override property=value]*\n";
 const HELP: &str = "\nStarts a server as the properties file says.\n\n  -daemon                    in the background; output goes to logs/kafkaServer.out ($LOG_DIR/kafkaServer.out)\n  --override property=value  sets a property over the file's; may be repeated\n  --help, --version\n\nA broker without any configuration: milena dev\n";
 const LOGGER: &str = "kafka.Kafka$";
 /// Names the run behind `-daemon`, which must outlive the terminal.
@@ -52,11 +51,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
     let config = match check(pairs) {
         Ok(config) => config,
         Err(message) => {
-            log_line(
-                "ERROR",
-                format_args!("Exiting Kafka due to fatal exception\n{message}"),
-                LOGGER,
-            );
+            log_line("ERROR", format_args!("Exiting Kafka due to fatal exception\n{message}"), LOGGER);
             return 1;
         }
     };
@@ -77,20 +72,13 @@ fn read(args: &[String]) -> Result<Vec<(String, String)>, String> {
     while let Some(arg) = rest.next() {
         let pair = match arg.strip_prefix("--override=") {
             Some(pair) => pair,
-            None if arg == "--override" => {
-                rest.next().ok_or("Option override requires an argument")?
-            }
+            None if arg == "--override" => rest.next().ok_or("Option override requires an argument")?,
             None if arg.starts_with('-') => {
-                return Err(format!(
-                    "{} is not a recognized option",
-                    arg.trim_start_matches('-')
-                ));
+                return Err(format!("{} is not a recognized option", arg.trim_start_matches('-')));
             }
             None => return Err(format!("Found non argument parameters: {arg}")),
         };
-        let (key, value) = pair
-            .split_once('=')
-            .ok_or_else(|| format!("Missing value for key {pair}"))?;
+        let (key, value) = pair.split_once('=').ok_or_else(|| format!("Missing value for key {pair}"))?;
         pairs.push((key.trim().to_string(), value.to_string()));
     }
     Ok(pairs)
@@ -98,11 +86,7 @@ fn read(args: &[String]) -> Result<Vec<(String, String)>, String> {
 
 /// Checks the configuration as a whole.
 pub(crate) fn check(pairs: Vec<(String, String)>) -> Result<BrokerConfig, String> {
-    let given = |key: &str| {
-        pairs
-            .iter()
-            .any(|(known, value)| known == key && !value.trim().is_empty())
-    };
+    let given = |key: &str| pairs.iter().any(|(known, value)| known == key && !value.trim().is_empty());
     if given("zookeeper.connect") && !given("process.roles") {
         return Err("This is a configuration for ZooKeeper mode (zookeeper.connect is set, process.roles is not). That mode is coming, this version does not have it yet.\nTo run without ZooKeeper, set process.roles=broker,controller, node.id and controller.quorum.voters, and format the log directories with kafka-storage; or try: milena dev".into());
     }
@@ -131,19 +115,11 @@ pub(crate) fn remark<'a>(named: impl Iterator<Item = &'a str>) {
 }
 
 /// Starts this command again in the background and leaves.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the command writes the log file of the server it starts"
-)]
+#[allow(clippy::disallowed_methods, reason = "the command writes the log file of the server it starts")]
 fn daemon(args: &[String]) -> i32 {
     let folder = std::env::var_os("LOG_DIR")
         .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            std::env::var_os("MILENA_HOME")
-                .map(PathBuf::from)
-                .unwrap_or_default()
-                .join("logs")
-        });
+        .unwrap_or_else(|| std::env::var_os("MILENA_HOME").map(PathBuf::from).unwrap_or_default().join("logs"));
     let path = folder.join("kafkaServer.out");
     let started = std::fs::create_dir_all(&folder).and_then(|()| {
         let log = std::fs::File::create(&path)?;
@@ -159,10 +135,7 @@ fn daemon(args: &[String]) -> i32 {
     match started {
         Ok(_) => 0,
         Err(error) => {
-            err(format_args!(
-                "cannot start in the background with its output in {}: {error}\n",
-                path.display()
-            ));
+            err(format_args!("cannot start in the background with its output in {}: {error}\n", path.display()));
             1
         }
     }
@@ -173,61 +146,30 @@ mod tests {
     use super::*;
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-        list.iter()
-            .map(|(k, v)| (k.to_string(), v.to_string()))
-            .collect()
+        list.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
     }
 
     #[test]
     fn a_bad_value_names_key_value_and_what_is_allowed() {
-        let error = check(pairs(&[
-            ("process.roles", "broker,controller"),
-            ("num.io.threads", "many"),
-        ]))
-        .unwrap_err();
+        let error = check(pairs(&[("process.roles", "broker,controller"), ("num.io.threads", "many")])).unwrap_err();
         assert!(
-            error.ends_with(
-                "Invalid value many for configuration num.io.threads: Not a number of type INT"
-            ),
+            error.ends_with("Invalid value many for configuration num.io.threads: Not a number of type INT"),
             "{error}"
         );
     }
 
     #[test]
     fn zookeeper_mode_is_said_to_be_coming() {
-        let error = check(pairs(&[
-            ("zookeeper.connect", "localhost:2181"),
-            ("broker.id", "0"),
-        ]))
-        .unwrap_err();
-        assert!(
-            error.contains("coming") && error.contains("process.roles"),
-            "{error}"
-        );
+        let error = check(pairs(&[("zookeeper.connect", "localhost:2181"), ("broker.id", "0")])).unwrap_err();
+        assert!(error.contains("coming") && error.contains("process.roles"), "{error}");
     }
 
     #[test]
     fn overrides_are_pairs() {
-        let args = |line: &str| {
-            line.split_whitespace()
-                .map(String::from)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            read(&args("/dev/null --override a=b=c")),
-            Ok(pairs(&[("a", "b=c")]))
-        );
-        assert_eq!(
-            read(&args("/dev/null --override a")),
-            Err("Missing value for key a".into())
-        );
-        assert_eq!(
-            read(&args("/dev/null --overide a=b")),
-            Err("overide is not a recognized option".into())
-        );
-        assert_eq!(
-            read(&args("/dev/null more")),
-            Err("Found non argument parameters: more".into())
-        );
+        let args = |line: &str| line.split_whitespace().map(String::from).collect::<Vec<_>>();
+        assert_eq!(read(&args("/dev/null --override a=b=c")), Ok(pairs(&[("a", "b=c")])));
+        assert_eq!(read(&args("/dev/null --override a")), Err("Missing value for key a".into()));
+        assert_eq!(read(&args("/dev/null --overide a=b")), Err("overide is not a recognized option".into()));
+        assert_eq!(read(&args("/dev/null more")), Err("Found non argument parameters: more".into()));
     }
 }

@@ -42,32 +42,18 @@ pub(crate) fn run(args: &[String]) -> i32 {
         out("No kafka server to stop\n");
         return 1;
     }
-    let chosen: Vec<&Process> = servers
-        .iter()
-        .filter(|server| wanted.accepts(server))
-        .collect();
+    let chosen: Vec<&Process> = servers.iter().filter(|server| wanted.accepts(server)).collect();
     if chosen.is_empty() {
         out("No kafka server to stop\n");
         return 1;
     }
-    let signal = std::env::var("SIGNAL")
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "TERM".into());
+    let signal = std::env::var("SIGNAL").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "TERM".into());
     let ids: Vec<String> = chosen.iter().map(|server| server.pid.to_string()).collect();
-    match Command::new("kill")
-        .arg("-s")
-        .arg(signal)
-        .args(&ids)
-        .status()
-    {
+    match Command::new("kill").arg("-s").arg(signal).args(&ids).status() {
         Ok(status) if status.success() => 0,
         Ok(_) => 1,
         Err(error) => {
-            err(format_args!(
-                "cannot send the signal to {}: {error}\n",
-                ids.join(" ")
-            ));
+            err(format_args!("cannot send the signal to {}: {error}\n", ids.join(" ")));
             1
         }
     }
@@ -86,13 +72,7 @@ impl Wanted {
             return true;
         }
         let properties = server.properties();
-        let find = |key: &str| {
-            properties
-                .iter()
-                .rev()
-                .find(|(k, _)| k == key)
-                .map(|(_, v)| v.trim().to_string())
-        };
+        let find = |key: &str| properties.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.trim().to_string());
         // a node id wins over a role, as in Kafka's script
         match (&self.node_id, &self.role) {
             (Some(id), _) => find("node.id").or_else(|| find("broker.id")).as_ref() == Some(id),
@@ -115,13 +95,7 @@ impl Process {
         let Some((program, rest)) = self.args.split_first() else {
             return false;
         };
-        let base = |text: &str| {
-            text.rsplit('/')
-                .next()
-                .unwrap_or(text)
-                .trim_end_matches(".sh")
-                .to_string()
-        };
+        let base = |text: &str| text.rsplit('/').next().unwrap_or(text).trim_end_matches(".sh").to_string();
         let serves = |name: &str| matches!(name, "kafka-server-start" | "dev");
         match base(program).as_str() {
             "kafka-server-start" => true,
@@ -137,14 +111,11 @@ impl Process {
         while let Some(arg) = args.next() {
             if arg == "--override" {
                 properties.extend(
-                    args.next()
-                        .and_then(|pair| pair.split_once('='))
-                        .map(|(k, v)| (k.to_string(), v.to_string())),
+                    args.next().and_then(|pair| pair.split_once('=')).map(|(k, v)| (k.to_string(), v.to_string())),
                 );
             } else if arg.ends_with(".properties") {
                 let path = self.folder.as_deref().unwrap_or(Path::new("")).join(arg);
-                let found =
-                    crate::tool::load_properties(&path.to_string_lossy()).unwrap_or_default();
+                let found = crate::tool::load_properties(&path.to_string_lossy()).unwrap_or_default();
                 properties.splice(0..0, found);
             }
         }
@@ -162,44 +133,28 @@ fn servers() -> Vec<Process> {
     found
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the tool looks at the processes of the machine"
-)]
+#[allow(clippy::disallowed_methods, reason = "the tool looks at the processes of the machine")]
 fn from_proc() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
     let mut found = Vec::new();
     for entry in entries.flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else {
             continue;
         };
         let args = line.split(|byte| *byte == 0).filter(|arg| !arg.is_empty());
-        let args = args
-            .map(|arg| String::from_utf8_lossy(arg).into_owned())
-            .collect();
-        found.push(Process {
-            pid,
-            args,
-            folder: std::fs::read_link(entry.path().join("cwd")).ok(),
-        });
+        let args = args.map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+        found.push(Process { pid, args, folder: std::fs::read_link(entry.path().join("cwd")).ok() });
     }
     found
 }
 
 fn from_ps() -> Vec<Process> {
-    let Ok(output) = Command::new("ps")
-        .args(["ax", "-o", "pid=,command="])
-        .output()
-    else {
+    let Ok(output) = Command::new("ps").args(["ax", "-o", "pid=,command="]).output() else {
         return Vec::new();
     };
     String::from_utf8_lossy(&output.stdout)
@@ -207,11 +162,7 @@ fn from_ps() -> Vec<Process> {
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             let pid = words.next()?.parse().ok()?;
-            Some(Process {
-                pid,
-                args: words.map(String::from).collect(),
-                folder: None,
-            })
+            Some(Process { pid, args: words.map(String::from).collect(), folder: None })
         })
         .collect()
 }
@@ -221,11 +172,7 @@ mod tests {
     use super::*;
 
     fn process(line: &str) -> Process {
-        Process {
-            pid: 1,
-            args: line.split_whitespace().map(String::from).collect(),
-            folder: None,
-        }
+        Process { pid: 1, args: line.split_whitespace().map(String::from).collect(), folder: None }
     }
 
     #[test]
@@ -239,36 +186,11 @@ mod tests {
 
     #[test]
     fn a_node_id_may_stand_in_an_override() {
-        let server = process(
-            "milena kafka-server-start x.properties --override node.id=7 --override process.roles=broker",
-        );
-        assert!(
-            Wanted {
-                node_id: Some("7".into()),
-                role: None
-            }
-            .accepts(&server)
-        );
-        assert!(
-            !Wanted {
-                node_id: Some("8".into()),
-                role: Some("broker".into())
-            }
-            .accepts(&server)
-        );
-        assert!(
-            Wanted {
-                node_id: None,
-                role: Some("broker".into())
-            }
-            .accepts(&server)
-        );
-        assert!(
-            !Wanted {
-                node_id: None,
-                role: Some("controller".into())
-            }
-            .accepts(&server)
-        );
+        let server =
+            process("milena kafka-server-start x.properties --override node.id=7 --override process.roles=broker");
+        assert!(Wanted { node_id: Some("7".into()), role: None }.accepts(&server));
+        assert!(!Wanted { node_id: Some("8".into()), role: Some("broker".into()) }.accepts(&server));
+        assert!(Wanted { node_id: None, role: Some("broker".into()) }.accepts(&server));
+        assert!(!Wanted { node_id: None, role: Some("controller".into()) }.accepts(&server));
     }
 }

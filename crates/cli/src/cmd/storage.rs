@@ -8,40 +8,16 @@ use std::path::Path;
 
 use milena_common::Uuid;
 
-use super::storage_features::{
-    dependencies, feature_max, latest, levels, release, shown_level, unknown_release,
-};
+use super::storage_features::{dependencies, feature_max, latest, levels, release, shown_level, unknown_release};
 use crate::opts::argparse::{Asked, Flag, Sub, Tool};
 use crate::tool::{self, Stop, err, out, refuse};
 
-const fn required(
-    long: &'static str,
-    short: &'static str,
-    value: &'static str,
-    doc: &'static str,
-) -> Flag {
-    Flag {
-        long,
-        short,
-        value,
-        required: true,
-        doc,
-    }
+const fn required(long: &'static str, short: &'static str, value: &'static str, doc: &'static str) -> Flag {
+    Flag { long, short, value, required: true, doc }
 }
 
-const fn optional(
-    long: &'static str,
-    short: &'static str,
-    value: &'static str,
-    doc: &'static str,
-) -> Flag {
-    Flag {
-        long,
-        short,
-        value,
-        required: false,
-        doc,
-    }
+const fn optional(long: &'static str, short: &'static str, value: &'static str, doc: &'static str) -> Flag {
+    Flag { long, short, value, required: false, doc }
 }
 
 const TOOL: Tool = Tool {
@@ -51,54 +27,30 @@ const TOOL: Tool = Tool {
         Sub {
             name: "info",
             doc: "Show what is in the log directories of this node.",
-            flags: &[required(
-                "--config",
-                "-c",
-                "CONFIG",
-                "The server's properties file.",
-            )],
+            flags: &[required("--config", "-c", "CONFIG", "The server's properties file.")],
+            choice: &[],
         },
         Sub {
             name: "format",
             doc: "Prepare the log directories of this node.",
             flags: &[
                 required("--config", "-c", "CONFIG", "The server's properties file."),
-                required(
-                    "--cluster-id",
-                    "-t",
-                    "CLUSTER_ID",
-                    "The id of the cluster, the same on all nodes.",
-                ),
+                required("--cluster-id", "-t", "CLUSTER_ID", "The id of the cluster, the same on all nodes."),
                 optional(
                     "--add-scram",
                     "-S",
                     "ADD_SCRAM",
                     "A SCRAM credential to start with: 'SCRAM-SHA-256=[name=alice,password=alice-secret]', with salt=, saltedpassword= and iterations= if wished; may be repeated.",
                 ),
-                optional(
-                    "--ignore-formatted",
-                    "-g",
-                    "",
-                    "Leave directories alone that are formatted already.",
-                ),
+                optional("--ignore-formatted", "-g", "", "Leave directories alone that are formatted already."),
                 optional(
                     "--release-version",
                     "-r",
                     "RELEASE_VERSION",
                     "The release whose features the cluster starts with.",
                 ),
-                optional(
-                    "--feature",
-                    "-f",
-                    "FEATURE",
-                    "The level of one feature, as name=level; may be repeated.",
-                ),
-                optional(
-                    "--standalone",
-                    "-s",
-                    "",
-                    "Start a quorum that has this controller only.",
-                ),
+                optional("--feature", "-f", "FEATURE", "The level of one feature, as name=level; may be repeated."),
+                optional("--standalone", "-s", "", "Start a quorum that has this controller only."),
                 optional(
                     "--no-initial-controllers",
                     "-N",
@@ -112,16 +64,13 @@ const TOOL: Tool = Tool {
                     "The first controllers, each as id@host:port:directory-id, separated by commas.",
                 ),
             ],
+            choice: &["--standalone", "--no-initial-controllers", "--initial-controllers"],
         },
         Sub {
             name: "version-mapping",
             doc: "Show which feature levels come with a release; without one, with the latest.",
-            flags: &[optional(
-                "--release-version",
-                "-r",
-                "RELEASE_VERSION",
-                "The release.",
-            )],
+            flags: &[optional("--release-version", "-r", "RELEASE_VERSION", "The release.")],
+            choice: &[],
         },
         Sub {
             name: "feature-dependencies",
@@ -132,12 +81,9 @@ const TOOL: Tool = Tool {
                 "FEATURE",
                 "A feature and its level, as name=level; may be repeated.",
             )],
+            choice: &[],
         },
-        Sub {
-            name: "random-uuid",
-            doc: "Print a new random id.",
-            flags: &[],
-        },
+        Sub { name: "random-uuid", doc: "Print a new random id.", flags: &[], choice: &[] },
     ],
 };
 
@@ -196,10 +142,7 @@ fn version_mapping(found: &Found) -> Result<(), Stop> {
             None => return refuse(unknown_release(name, true)),
         },
     };
-    out(format_args!(
-        "metadata.version={} ({shown})\n",
-        chosen.level
-    ));
+    out(format_args!("metadata.version={} ({shown})\n", chosen.level));
     for (name, level) in levels(chosen) {
         out(format_args!("{name}={level}\n"));
     }
@@ -208,10 +151,13 @@ fn version_mapping(found: &Found) -> Result<(), Stop> {
 
 /// `name=level`.
 pub(super) fn feature_argument(text: &str) -> Result<(String, i16), Stop> {
-    let parts = text
-        .split_once('=')
-        .and_then(|(name, level)| Some((name.trim().to_string(), level.trim().parse().ok()?)));
-    parts.ok_or_else(|| Stop::Message(format!("Invalid feature format: {text}. Expected format: 'feature=version' (e.g. 'group.version=1')")))
+    let parts =
+        text.split_once('=').and_then(|(name, level)| Some((name.trim().to_string(), level.trim().parse().ok()?)));
+    parts.ok_or_else(|| {
+        Stop::Message(format!(
+            "Invalid feature format: {text}. Expected format: 'feature=version' (e.g. 'group.version=1')"
+        ))
+    })
 }
 
 fn feature_dependencies(found: &Found) -> Result<(), Stop> {
@@ -221,20 +167,12 @@ fn feature_dependencies(found: &Found) -> Result<(), Stop> {
             return refuse(format!("Unknown feature: {name}"));
         };
         if level < 0 || level > max {
-            return refuse(format!(
-                "Feature level {level} is not supported for feature {name}"
-            ));
+            return refuse(format!("Feature level {level} is not supported for feature {name}"));
         }
         match dependencies(&name, level) {
-            [] => out(format_args!(
-                "{name}={} has no dependencies.\n",
-                shown_level(&name, level)
-            )),
+            [] => out(format_args!("{name}={} has no dependencies.\n", shown_level(&name, level))),
             needed => {
-                out(format_args!(
-                    "{name}={} requires:\n",
-                    shown_level(&name, level)
-                ));
+                out(format_args!("{name}={} requires:\n", shown_level(&name, level)));
                 for (name, level) in needed {
                     out(format_args!("    {name}={}\n", shown_level(name, *level)));
                 }
@@ -247,16 +185,9 @@ fn feature_dependencies(found: &Found) -> Result<(), Stop> {
 /// The directories that the properties name: metadata and data, each once, in the order of their names.
 pub(super) fn directories(properties: &[(String, String)]) -> BTreeSet<String> {
     let find = |key: &str| {
-        properties
-            .iter()
-            .rev()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_str())
-            .filter(|v| !v.trim().is_empty())
+        properties.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.trim().is_empty())
     };
-    let data = find("log.dirs")
-        .or_else(|| find("log.dir"))
-        .unwrap_or("/tmp/kafka-logs");
+    let data = find("log.dirs").or_else(|| find("log.dir")).unwrap_or("/tmp/kafka-logs");
     data.split(',')
         .chain(find("metadata.log.dir"))
         .map(|dir| dir.trim().to_string())
@@ -267,17 +198,11 @@ pub(super) fn directories(properties: &[(String, String)]) -> BTreeSet<String> {
 /// Reads the server's properties file.
 pub(super) fn server_properties(found: &Found) -> Result<Vec<(String, String)>, Stop> {
     let path = one(found, "--config").unwrap_or_default();
-    tool::load_properties(path).map_err(|_| {
-        Stop::Message(format!(
-            "Exception in thread \"main\" java.nio.file.NoSuchFileException: {path}"
-        ))
-    })
+    tool::load_properties(path)
+        .map_err(|_| Stop::Message(format!("Exception in thread \"main\" java.nio.file.NoSuchFileException: {path}")))
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the tool looks into the directories that it is pointed at"
-)]
+#[allow(clippy::disallowed_methods, reason = "the tool looks into the directories that it is pointed at")]
 fn info(found: &Found) -> Result<(), Stop> {
     let properties = server_properties(found)?;
     let mut problems = Vec::new();
@@ -286,14 +211,7 @@ fn info(found: &Found) -> Result<(), Stop> {
     for dir in directories(&properties) {
         let path = Path::new(&dir);
         if !path.is_dir() {
-            problems.push(format!(
-                "{dir} {}",
-                if path.exists() {
-                    "is not a directory"
-                } else {
-                    "does not exist"
-                }
-            ));
+            problems.push(format!("{dir} {}", if path.exists() { "is not a directory" } else { "does not exist" }));
             continue;
         }
         present.push(dir.clone());
@@ -328,13 +246,8 @@ fn info(found: &Found) -> Result<(), Stop> {
             None => metadata = Some((dir, entries)),
         }
     }
-    let roles = properties
-        .iter()
-        .any(|(key, value)| key == "process.roles" && !value.trim().is_empty());
-    let version = metadata
-        .as_ref()
-        .and_then(|(_, entries)| entries.get("version"))
-        .map(String::as_str);
+    let roles = properties.iter().any(|(key, value)| key == "process.roles" && !value.trim().is_empty());
+    let version = metadata.as_ref().and_then(|(_, entries)| entries.get("version")).map(String::as_str);
     match version {
         Some("0") if roles => problems.push(
             "The kafka configuration file appears to be for a cluster in KRaft mode, but the directories are formatted for legacy mode.".into(),
@@ -342,14 +255,7 @@ fn info(found: &Found) -> Result<(), Stop> {
         _ => {}
     }
     if !present.is_empty() {
-        list(
-            if present.len() == 1 {
-                "Found log directory:"
-            } else {
-                "Found log directories:"
-            },
-            &present,
-        );
+        list(if present.len() == 1 { "Found log directory:" } else { "Found log directories:" }, &present);
     }
     if let Some((_, entries)) = &metadata {
         out(format_args!("Found metadata: {}\n\n", show(entries)));
@@ -357,30 +263,18 @@ fn info(found: &Found) -> Result<(), Stop> {
     if problems.is_empty() {
         return Ok(());
     }
-    list(
-        if problems.len() == 1 {
-            "Found problem:"
-        } else {
-            "Found problems:"
-        },
-        &problems,
-    );
+    list(if problems.len() == 1 { "Found problem:" } else { "Found problems:" }, &problems);
     Err(Stop::Exit(1))
 }
 
 fn list(title: &str, lines: &[String]) {
     out(format_args!("{title}\n"));
-    lines
-        .iter()
-        .for_each(|line| out(format_args!("  {line}\n")));
+    lines.iter().for_each(|line| out(format_args!("  {line}\n")));
     out("\n");
 }
 
 fn show(entries: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = entries
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let pairs: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
     format!("{{{}}}", pairs.join(", "))
 }
 
@@ -390,24 +284,15 @@ mod tests {
 
     #[test]
     fn directories_come_once_and_sorted() {
-        let properties = [("log.dirs", "/b, /a"), ("metadata.log.dir", "/a")]
-            .map(|(k, v)| (k.to_string(), v.to_string()));
-        assert_eq!(
-            directories(&properties).into_iter().collect::<Vec<_>>(),
-            ["/a", "/b"]
-        );
-        assert_eq!(
-            directories(&[]).into_iter().collect::<Vec<_>>(),
-            ["/tmp/kafka-logs"]
-        );
+        let properties =
+            [("log.dirs", "/b, /a"), ("metadata.log.dir", "/a")].map(|(k, v)| (k.to_string(), v.to_string()));
+        assert_eq!(directories(&properties).into_iter().collect::<Vec<_>>(), ["/a", "/b"]);
+        assert_eq!(directories(&[]).into_iter().collect::<Vec<_>>(), ["/tmp/kafka-logs"]);
     }
 
     #[test]
     fn a_feature_argument_is_a_name_and_a_level() {
-        assert_eq!(
-            feature_argument("kraft.version=1").ok(),
-            Some(("kraft.version".into(), 1))
-        );
+        assert_eq!(feature_argument("kraft.version=1").ok(), Some(("kraft.version".into(), 1)));
         assert!(feature_argument("kraft.version").is_err() && feature_argument("a=b").is_err());
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Sub {
     pub name: &'static str,
     pub doc: &'static str,
     pub flags: &'static [Flag],
+    /// Options of which only one may be given; they stand last in `flags`.
+    pub choice: &'static [&'static str],
 }
 
 /// A tool: its name, purpose and subcommands.
@@ -58,15 +60,8 @@ impl Tool {
             return Asked::Wrong(self.wrong(&format!("unrecognized arguments: '{first}'")));
         }
         let Some(sub) = self.subs.iter().find(|sub| sub.name == first) else {
-            let names: Vec<String> = self
-                .subs
-                .iter()
-                .map(|sub| format!("'{}'", sub.name))
-                .collect();
-            return Asked::Wrong(self.wrong(&format!(
-                "invalid choice: '{first}' (choose from {})",
-                names.join(", ")
-            )));
+            let names: Vec<String> = self.subs.iter().map(|sub| format!("'{}'", sub.name)).collect();
+            return Asked::Wrong(self.wrong(&format!("invalid choice: '{first}' (choose from {})", names.join(", "))));
         };
         let mut found: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         let mut tokens = rest.iter();
@@ -78,14 +73,10 @@ impl Tool {
                 Some((name, value)) if name.starts_with("--") => (name, Some(value.to_string())),
                 _ => (token.as_str(), None),
             };
-            let Some(flag) = sub
-                .flags
-                .iter()
-                .find(|flag| flag.long == name || (!flag.short.is_empty() && flag.short == name))
+            let Some(flag) =
+                sub.flags.iter().find(|flag| flag.long == name || (!flag.short.is_empty() && flag.short == name))
             else {
-                return Asked::Wrong(
-                    sub.wrong(self.name, &format!("unrecognized arguments: '{token}'")),
-                );
+                return Asked::Wrong(sub.wrong(self.name, &format!("unrecognized arguments: '{token}'")));
             };
             let values = found.entry(flag.long).or_default();
             if flag.value.is_empty() {
@@ -94,27 +85,23 @@ impl Tool {
             match inline.or_else(|| tokens.next().cloned()) {
                 Some(value) => values.push(value),
                 None => {
-                    return Asked::Wrong(sub.wrong(
-                        self.name,
-                        &format!("argument {}: expected one argument", flag.names()),
-                    ));
+                    return Asked::Wrong(
+                        sub.wrong(self.name, &format!("argument {}: expected one argument", flag.names())),
+                    );
                 }
             }
         }
-        if let Some(missing) = sub
-            .flags
-            .iter()
-            .find(|flag| flag.required && !found.contains_key(flag.long))
-        {
-            return Asked::Wrong(sub.wrong(
-                self.name,
-                &format!("argument {} is required", missing.names()),
-            ));
+        let mut chosen = sub.choice.iter().filter(|long| found.contains_key(*long));
+        if let (Some(first), Some(second)) = (chosen.next(), chosen.next()) {
+            let names =
+                |long: &str| sub.flags.iter().find(|flag| flag.long == long).map(Flag::names).unwrap_or_default();
+            let message = format!("argument {}: not allowed with argument {}", names(second), names(first));
+            return Asked::Wrong(sub.wrong(self.name, &message));
         }
-        Asked::Run {
-            sub: sub.name,
-            found,
+        if let Some(missing) = sub.flags.iter().find(|flag| flag.required && !found.contains_key(flag.long)) {
+            return Asked::Wrong(sub.wrong(self.name, &format!("argument {} is required", missing.names())));
         }
+        Asked::Run { sub: sub.name, found }
     }
 
     fn choices(&self) -> String {
@@ -124,11 +111,7 @@ impl Tool {
 
     fn usage(&self) -> String {
         let pad = " ".repeat("usage: ".len() + self.name.len() + 1);
-        format!(
-            "usage: {} [-h]\n{pad}{}\n{pad}...\n",
-            self.name,
-            self.choices()
-        )
+        format!("usage: {} [-h]\n{pad}{}\n{pad}...\n", self.name, self.choices())
     }
 
     fn wrong(&self, message: &str) -> String {
@@ -136,42 +119,23 @@ impl Tool {
     }
 
     fn help(&self) -> String {
-        let mut text = format!(
-            "{}\n{}\n\npositional arguments:\n  {}\n",
-            self.usage(),
-            self.doc,
-            self.choices()
-        );
+        let mut text = format!("{}\n{}\n\npositional arguments:\n  {}\n", self.usage(), self.doc, self.choices());
         for sub in self.subs {
             text.push_str(&format!("    {:<20} {}\n", sub.name, sub.doc));
         }
-        text.push_str(
-            "\noptional arguments:\n  -h, --help             show this help message and exit\n",
-        );
+        text.push_str("\noptional arguments:\n  -h, --help             show this help message and exit\n");
         text
     }
 }
 
 impl Flag {
     fn names(&self) -> String {
-        if self.short.is_empty() {
-            self.long.to_string()
-        } else {
-            format!("{}/{}", self.long, self.short)
-        }
+        if self.short.is_empty() { self.long.to_string() } else { format!("{}/{}", self.long, self.short) }
     }
 
     fn shown(&self) -> String {
-        let text = if self.value.is_empty() {
-            self.long.to_string()
-        } else {
-            format!("{} {}", self.long, self.value)
-        };
-        if self.required {
-            text
-        } else {
-            format!("[{text}]")
-        }
+        let text = if self.value.is_empty() { self.long.to_string() } else { format!("{} {}", self.long, self.value) };
+        if self.required { text } else { format!("[{text}]") }
     }
 }
 
@@ -181,7 +145,13 @@ impl Sub {
         let pad = " ".repeat(21);
         let mut column = text.len();
         for flag in self.flags {
-            let shown = flag.shown();
+            let mut shown = flag.shown();
+            if self.choice.contains(&flag.long) {
+                let inner = shown.trim_matches(['[', ']']);
+                let open = if self.choice.first() == Some(&flag.long) { "[" } else { "" };
+                let close = if self.choice.last() == Some(&flag.long) { "]" } else { " |" };
+                shown = format!("{open}{inner}{close}");
+            }
             if column + 1 + shown.len() > 75 {
                 text.push('\n');
                 text.push_str(&pad);
@@ -208,20 +178,9 @@ impl Sub {
             self.doc
         );
         for flag in self.flags {
-            let value = if flag.value.is_empty() {
-                String::new()
-            } else {
-                format!(" {}", flag.value)
-            };
-            let short = if flag.short.is_empty() {
-                String::new()
-            } else {
-                format!(", {}{value}", flag.short)
-            };
-            text.push_str(&format!(
-                "  {}{value}{short}\n                         {}\n",
-                flag.long, flag.doc
-            ));
+            let value = if flag.value.is_empty() { String::new() } else { format!(" {}", flag.value) };
+            let short = if flag.short.is_empty() { String::new() } else { format!(", {}{value}", flag.short) };
+            text.push_str(&format!("  {}{value}{short}\n                         {}\n", flag.long, flag.doc));
         }
         text
     }
@@ -238,44 +197,22 @@ mod tests {
             name: "format",
             doc: "Formats.",
             flags: &[
-                Flag {
-                    long: "--config",
-                    short: "-c",
-                    value: "CONFIG",
-                    required: true,
-                    doc: "The file.",
-                },
-                Flag {
-                    long: "--quiet",
-                    short: "-q",
-                    value: "",
-                    required: false,
-                    doc: "Says less.",
-                },
+                Flag { long: "--config", short: "-c", value: "CONFIG", required: true, doc: "The file." },
+                Flag { long: "--quiet", short: "-q", value: "", required: false, doc: "Says less." },
             ],
+            choice: &[],
         }],
     };
 
     fn parse(line: &str) -> Asked {
-        TOOL.parse(
-            &line
-                .split_whitespace()
-                .map(String::from)
-                .collect::<Vec<_>>(),
-        )
+        TOOL.parse(&line.split_whitespace().map(String::from).collect::<Vec<_>>())
     }
 
     #[test]
     fn options_have_two_names_and_two_ways_to_take_a_value() {
         let expected = BTreeMap::from([("--config", vec!["a=b".to_string()]), ("--quiet", vec![])]);
         for line in ["format -c a=b -q", "format --quiet --config=a=b"] {
-            assert_eq!(
-                parse(line),
-                Asked::Run {
-                    sub: "format",
-                    found: expected.clone()
-                }
-            );
+            assert_eq!(parse(line), Asked::Run { sub: "format", found: expected.clone() });
         }
     }
 
@@ -285,18 +222,9 @@ mod tests {
             Asked::Wrong(text) => text.lines().last().unwrap_or_default().to_string(),
             other => format!("{other:?}"),
         };
-        assert_eq!(
-            words("format"),
-            "kafka-x: error: argument --config/-c is required"
-        );
-        assert_eq!(
-            words("format -c"),
-            "kafka-x: error: argument --config/-c: expected one argument"
-        );
-        assert_eq!(
-            words("x"),
-            "kafka-x: error: invalid choice: 'x' (choose from 'format')"
-        );
+        assert_eq!(words("format"), "kafka-x: error: argument --config/-c is required");
+        assert_eq!(words("format -c"), "kafka-x: error: argument --config/-c: expected one argument");
+        assert_eq!(words("x"), "kafka-x: error: invalid choice: 'x' (choose from 'format')");
         assert_eq!(words(""), "kafka-x: error: too few arguments");
         assert!(matches!(parse("format -h"), Asked::Help(_)));
     }

@@ -12,33 +12,20 @@ const INDENT: &str = "  ";
 pub(crate) fn render(options: &[Opt]) -> String {
     let mut sorted: Vec<&Opt> = options.iter().collect();
     sorted.sort_by_key(|opt| opt.name);
-    let mut rows = vec![
-        ("Option".to_string(), "Description".to_string()),
-        ("------".into(), "-----------".into()),
-    ];
+    let mut rows = vec![("Option".to_string(), "Description".to_string()), ("------".into(), "-----------".into())];
     rows.extend(sorted.iter().map(|opt| (left(opt), right(opt))));
 
-    let widest = |cells: &mut dyn Iterator<Item = &String>| {
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
+    let widest = |cells: &mut dyn Iterator<Item = &String>| cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
     let option_width = widest(&mut rows.iter().map(|row| &row.0)).min((WIDTH - SEPARATOR) / 2);
-    let description_width =
-        widest(&mut rows.iter().map(|row| &row.1)).min(WIDTH - option_width - SEPARATOR);
+    let description_width = widest(&mut rows.iter().map(|row| &row.1)).min(WIDTH - option_width - SEPARATOR);
 
-    let fitted: Vec<(String, String)> = rows
-        .iter()
-        .flat_map(|row| fit(row, option_width, description_width))
-        .collect();
+    let fitted: Vec<(String, String)> = rows.iter().flat_map(|row| fit(row, option_width, description_width)).collect();
     // the widths are taken again from the wrapped cells
     let option_width = widest(&mut fitted.iter().map(|row| &row.0)).min((WIDTH - SEPARATOR) / 2);
-    let description_width =
-        widest(&mut fitted.iter().map(|row| &row.1)).min(WIDTH - option_width - SEPARATOR);
+    let description_width = widest(&mut fitted.iter().map(|row| &row.1)).min(WIDTH - option_width - SEPARATOR);
     let mut text = String::new();
     for (option, description) in fitted {
-        text.push_str(&format!(
-            "{option:<option_width$}{:SEPARATOR$}{description:<description_width$}\n",
-            ""
-        ));
+        text.push_str(&format!("{option:<option_width$}{:SEPARATOR$}{description:<description_width$}\n", ""));
     }
     text
 }
@@ -61,20 +48,14 @@ fn right(opt: &Opt) -> String {
     }
 }
 
-fn fit(
-    row: &(String, String),
-    option_width: usize,
-    description_width: usize,
-) -> Vec<(String, String)> {
+fn fit(row: &(String, String), option_width: usize, description_width: usize) -> Vec<(String, String)> {
     let mut options = wrap(&row.0, option_width).into_iter();
     let mut descriptions = wrap(&row.1, description_width).into_iter();
     let mut lines = Vec::new();
     loop {
         match (options.next(), descriptions.next()) {
             (None, None) => return lines,
-            (option, description) => {
-                lines.push((option.unwrap_or_default(), description.unwrap_or_default()))
-            }
+            (option, description) => lines.push((option.unwrap_or_default(), description.unwrap_or_default())),
         }
     }
 }
@@ -132,33 +113,17 @@ mod tests {
                 "REQUIRED: the servers to connect to, as a list of host:port.",
             ),
             flag("alter", "Change a topic."),
-            flag(
-                "wide",
-                "A description that is as wide as it gets in any of these tables.",
-            ),
+            flag("wide", "A description that is as wide as it gets in any of these tables."),
         ];
         let text = render(&table);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], format!("{:<39}{:<36}", "Option", "Description"));
-        assert_eq!(
-            lines[2],
-            format!("{:<39}{:<36}", "--alter", "Change a topic.")
-        );
+        assert_eq!(lines[2], format!("{:<39}{:<36}", "--alter", "Change a topic."));
         assert_eq!(
             lines[3],
-            format!(
-                "{:<39}{:<36}",
-                "--bootstrap-server <String: server to", "REQUIRED: the servers to connect to,"
-            )
+            format!("{:<39}{:<36}", "--bootstrap-server <String: server to", "REQUIRED: the servers to connect to,")
         );
-        assert_eq!(
-            lines[4],
-            format!("{:<39}{:<36}", "  connect to>", "  as a list of host:port.")
-        );
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.len() == lines[0].len() && line.len() <= 80)
-        );
+        assert_eq!(lines[4], format!("{:<39}{:<36}", "  connect to>", "  as a list of host:port."));
+        assert!(lines.iter().all(|line| line.len() == lines[0].len() && line.len() <= 80));
     }
 }

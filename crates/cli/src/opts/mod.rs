@@ -37,27 +37,12 @@ pub(crate) struct Opt {
 
 /// A flag.
 pub(crate) const fn flag(name: &'static str, doc: &'static str) -> Opt {
-    Opt {
-        name,
-        arg: Arg::None,
-        doc,
-        default: None,
-    }
+    Opt { name, arg: Arg::None, doc, default: None }
 }
 
 /// An option with a required value of the type `kind`, described as `what`.
-pub(crate) const fn value(
-    name: &'static str,
-    kind: &'static str,
-    what: &'static str,
-    doc: &'static str,
-) -> Opt {
-    Opt {
-        name,
-        arg: Arg::Required(kind, what),
-        doc,
-        default: None,
-    }
+pub(crate) const fn value(name: &'static str, kind: &'static str, what: &'static str, doc: &'static str) -> Opt {
+    Opt { name, arg: Arg::Required(kind, what), doc, default: None }
 }
 
 impl Opt {
@@ -102,10 +87,7 @@ pub(crate) struct Parsed {
 
 /// Reads `args` against `table`. Arguments that are no options are ignored, as Kafka's tools do.
 pub(crate) fn parse(table: &'static [Opt], args: &[String]) -> Result<Parsed, OptError> {
-    let mut parsed = Parsed {
-        table,
-        found: BTreeMap::new(),
-    };
+    let mut parsed = Parsed { table, found: BTreeMap::new() };
     let mut tokens = args.iter().peekable();
     while let Some(token) = tokens.next() {
         if token == "--" {
@@ -124,11 +106,7 @@ pub(crate) fn parse(table: &'static [Opt], args: &[String]) -> Result<Parsed, Op
         };
         let Some(opt) = find(table, name) else {
             // a cluster of short options names its first unknown letter
-            let unknown = if long {
-                name.to_string()
-            } else {
-                name.chars().take(1).collect()
-            };
+            let unknown = if long { name.to_string() } else { name.chars().take(1).collect() };
             return Err(OptError::Unrecognized(unknown));
         };
         let values = parsed.found.entry(opt.name).or_default();
@@ -170,19 +148,13 @@ impl Parsed {
 
     /// Whether the option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
-        debug_assert!(
-            find(self.table, name).is_some(),
-            "{name} is not in the table"
-        );
+        debug_assert!(find(self.table, name).is_some(), "{name} is not in the table");
         self.found.contains_key(name)
     }
 
     /// The option's values in their order; empty when it was not given. Defaults do not count.
     pub(crate) fn values(&self, name: &str) -> &[String] {
-        debug_assert!(
-            find(self.table, name).is_some(),
-            "{name} is not in the table"
-        );
+        debug_assert!(find(self.table, name).is_some(), "{name} is not in the table");
         self.found.get(name).map_or(&[], Vec::as_slice)
     }
 
@@ -208,10 +180,7 @@ impl Parsed {
         };
         match text.strip_prefix('+').unwrap_or(text).parse() {
             Ok(number) => Ok(Some(number)),
-            Err(_) => Err(OptError::Conversion {
-                option: name.into(),
-                value: text.into(),
-            }),
+            Err(_) => Err(OptError::Conversion { option: name.into(), value: text.into() }),
         }
     }
 }
@@ -224,12 +193,7 @@ mod tests {
         flag("list", "List."),
         value("topic", "String", "topic", "The topic."),
         value("partitions", "Integer", "# of partitions", "How many."),
-        Opt {
-            name: "state",
-            arg: Arg::Optional("String", ""),
-            doc: "",
-            default: None,
-        },
+        Opt { name: "state", arg: Arg::Optional("String", ""), doc: "", default: None },
         value("timeout", "Long", "ms", "Wait.").or("30000"),
     ];
 
@@ -242,10 +206,7 @@ mod tests {
         let parsed = parse(TABLE, &args("--topic a --topic=b=c --list extra")).unwrap();
         assert_eq!(parsed.values("topic"), ["a", "b=c"]);
         assert!(parsed.has("list") && !parsed.has("partitions"));
-        assert_eq!(
-            parsed.value("topic"),
-            Err(OptError::Multiple("topic".into()))
-        );
+        assert_eq!(parsed.value("topic"), Err(OptError::Multiple("topic".into())));
     }
 
     #[test]
@@ -258,10 +219,7 @@ mod tests {
     fn an_optional_value_may_not() {
         let parsed = parse(TABLE, &args("--state --list")).unwrap();
         assert!(parsed.has("state") && parsed.has("list") && parsed.values("state").is_empty());
-        assert_eq!(
-            parse(TABLE, &args("--state a,b")).unwrap().values("state"),
-            ["a,b"]
-        );
+        assert_eq!(parse(TABLE, &args("--state a,b")).unwrap().values("state"), ["a,b"]);
     }
 
     #[test]

@@ -1,9 +1,5 @@
 //! Brokers to run tools against, and the running of shell command lines.
-#![allow(
-    dead_code,
-    clippy::disallowed_methods,
-    reason = "tests start processes; not every test uses everything"
-)]
+#![allow(dead_code, clippy::disallowed_methods, reason = "tests start processes; not every test uses everything")]
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -26,9 +22,8 @@ pub fn binary() -> PathBuf {
 /// The script that runs real Apache Kafka, if there is one.
 pub fn oracle() -> Option<PathBuf> {
     let named = std::env::var_os("KAFKA_ORACLE").map(PathBuf::from);
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .ancestors()
-        .map(|folder| folder.join("shared/oracle/kafka-oracle"));
+    let beside =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/oracle/kafka-oracle"));
     named.into_iter().chain(beside).find(|path| path.is_file())
 }
 
@@ -43,6 +38,7 @@ pub struct Broker {
 enum Stop {
     Kafka { oracle: PathBuf, dir: PathBuf },
     Process(Child),
+    Nothing,
 }
 
 impl Broker {
@@ -55,23 +51,13 @@ impl Broker {
             .args(["start-kraft", version])
             .arg(&dir)
             .arg(port.to_string())
-            .args([
-                "log.segment.bytes=1073741824",
-                "group.initial.rebalance.delay.ms=0",
-            ])
+            .args(["log.segment.bytes=1073741824", "group.initial.rebalance.delay.ms=0"])
             .env("KAFKA_ORACLE_HEAP", "-Xmx384m")
             .stdout(Stdio::null())
             .status()
             .expect("the oracle starts");
         assert!(status.success(), "Kafka {version} did not start");
-        Broker::new(
-            folder,
-            port,
-            Stop::Kafka {
-                oracle: oracle.into(),
-                dir,
-            },
-        )
+        Broker::new(folder, port, Stop::Kafka { oracle: oracle.into(), dir })
     }
 
     /// Milena, as `milena dev` starts it.
@@ -82,12 +68,7 @@ impl Broker {
         let process = Command::new(binary())
             .args(["dev", "--port", &port.to_string(), "--data"])
             .arg(folder.path().join("data"))
-            .args([
-                "--override",
-                "log.segment.bytes=1073741824",
-                "--override",
-                "group.initial.rebalance.delay.ms=0",
-            ])
+            .args(["--override", "log.segment.bytes=1073741824", "--override", "group.initial.rebalance.delay.ms=0"])
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
@@ -96,26 +77,22 @@ impl Broker {
         let broker = Broker::new(folder, port, Stop::Process(process));
         let deadline = Instant::now() + Duration::from_secs(20);
         while std::net::TcpStream::connect(broker.address()).is_err() {
-            assert!(
-                Instant::now() < deadline,
-                "milena dev does not listen: {}",
-                broker.log()
-            );
+            assert!(Instant::now() < deadline, "milena dev does not listen: {}", broker.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         broker
+    }
+
+    /// No broker, for tools that need none.
+    pub fn none() -> Broker {
+        Broker::new(tempfile::tempdir().expect("a folder"), 1, Stop::Nothing)
     }
 
     fn new(folder: tempfile::TempDir, port: u16, process: Stop) -> Broker {
         let scratch = folder.path().join("scratch");
         std::fs::create_dir(&scratch).expect("a scratch folder");
         let scratch = scratch.to_string_lossy().into_owned();
-        Broker {
-            folder,
-            scratch,
-            address: format!("127.0.0.1:{port}"),
-            process,
-        }
+        Broker { folder, scratch, address: format!("127.0.0.1:{port}"), process }
     }
 
     /// `host:port`.
@@ -138,12 +115,9 @@ impl Drop for Broker {
     fn drop(&mut self) {
         match &mut self.process {
             Stop::Kafka { oracle, dir } => {
-                let _ = Command::new(oracle)
-                    .arg("stop")
-                    .arg(dir)
-                    .arg("kill")
-                    .status();
+                let _ = Command::new(oracle).arg("stop").arg(dir).arg("kill").status();
             }
+            Stop::Nothing => {}
             Stop::Process(child) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -176,10 +150,7 @@ pub fn kafka_tools(oracle: &Path, version: &str) -> tempfile::TempDir {
         "kafka-storage",
     ] {
         let path = folder.path().join(format!("{tool}.sh"));
-        let text = format!(
-            "#!/bin/sh\nexec '{}' tool {version} {tool} \"$@\"\n",
-            oracle.display()
-        );
+        let text = format!("#!/bin/sh\nexec '{}' tool {version} {tool} \"$@\"\n", oracle.display());
         std::fs::write(&path, text).expect("a script");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("a mode");
     }
@@ -188,11 +159,7 @@ pub fn kafka_tools(oracle: &Path, version: &str) -> tempfile::TempDir {
 
 /// Runs a shell command line with the tools of `folder` first on the path. `$S` is the broker, `$T` the scratch folder.
 pub fn run(command: &str, folder: &Path, broker: &Broker) -> Ran {
-    let path = format!(
-        "{}:{}",
-        folder.display(),
-        std::env::var("PATH").unwrap_or_default()
-    );
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap_or_default());
     let output = Command::new("timeout")
         .args(["90", "sh", "-c", command])
         .env("PATH", path)
