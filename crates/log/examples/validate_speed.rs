@@ -41,10 +41,7 @@ fn batch(codec: Compression, size: usize, count: u32) -> Bytes {
 }
 
 fn main() {
-    let rules = Rules {
-        max_message_bytes: 16 << 20,
-        ..Rules::default()
-    };
+    let rules = Rules { max_message_bytes: 16 << 20, ..Rules::default() };
     let append = Append {
         origin: Origin::Client,
         produce_version: Some(11),
@@ -52,10 +49,7 @@ fn main() {
         next_offset: 1 << 40,
         now_ms: 1_000,
     };
-    println!(
-        "{:>8} {:>6} {:>10} {:>10} {:>10}",
-        "codec", "bytes", "MB/s", "ns/record", "crc ns/rec"
-    );
+    println!("{:>8} {:>6} {:>10} {:>10} {:>10}", "codec", "bytes", "MB/s", "ns/record", "crc ns/rec");
     for (size, count) in [(100, 9_000), (1_000, 900), (100, 1)] {
         for codec in Compression::ALL {
             let input = batch(codec, size, count);

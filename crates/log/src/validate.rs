@@ -13,9 +13,8 @@ mod up_convert;
 
 use bytes::{Bytes, BytesMut};
 use milena_protocol::records::{
-    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_TIMESTAMP, RecordsError,
-    ScannedRecord, TimestampType, batches, set_base_offset, set_leader_epoch,
-    set_timestamps_of_split,
+    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_TIMESTAMP, RecordsError, ScannedRecord,
+    TimestampType, batches, set_base_offset, set_leader_epoch, set_timestamps_of_split,
 };
 use thiserror::Error;
 
@@ -107,10 +106,7 @@ pub struct Stamped {
 
 impl Stamped {
     fn whole(bytes: Bytes) -> Stamped {
-        Stamped {
-            head: bytes,
-            body: Bytes::new(),
-        }
+        Stamped { head: bytes, body: Bytes::new() }
     }
 
     /// The pieces, in order; write both with one vectored write.
@@ -244,10 +240,7 @@ pub enum ValidateError {
 
 impl ValidateError {
     fn invalid(message: impl Into<String>) -> Self {
-        ValidateError::InvalidRecord {
-            message: message.into(),
-            record_errors: Vec::new(),
-        }
+        ValidateError::InvalidRecord { message: message.into(), record_errors: Vec::new() }
     }
 
     /// The records at fault, if single ones are.
@@ -297,11 +290,7 @@ pub fn check_produce_version(records: &Bytes, version: i16) -> Result<(), Valida
 
 /// Decides whether a leader takes `records` for one partition, and stamps them with offsets, leader epoch and, if the
 /// topic says so, the time. The result is one magic 2 batch whose offsets are dense from `append.next_offset`.
-pub fn validate_and_assign(
-    records: &Bytes,
-    rules: &Rules,
-    append: &Append,
-) -> Result<Validated, ValidateError> {
+pub fn validate_and_assign(records: &Bytes, rules: &Rules, append: &Append) -> Result<Validated, ValidateError> {
     if let Some(version) = append.produce_version {
         check_produce_version(records, version)?;
     }
@@ -317,19 +306,13 @@ pub fn validate_and_assign(
         return up_convert::up_convert(records, rules, append);
     }
     if walk.remaining() > 0 {
-        return Err(ValidateError::invalid(
-            "an append must have exactly one record batch",
-        ));
+        return Err(ValidateError::invalid("an append must have exactly one record batch"));
     }
     validate_batch(&batch, rules, append)
 }
 
 /// One magic 2 batch.
-fn validate_batch(
-    batch: &BatchView,
-    rules: &Rules,
-    append: &Append,
-) -> Result<Validated, ValidateError> {
+fn validate_batch(batch: &BatchView, rules: &Rules, append: &Append) -> Result<Validated, ValidateError> {
     check_size(batch.size_in_bytes(), rules)?;
     batch.ensure_crc().map_err(malformed)?;
     check_counts(batch)?;
@@ -361,17 +344,12 @@ fn validate_batch(
         set_timestamps_of_split(&mut head, &body, timestamp_type, max_timestamp);
     }
     Ok(Validated {
-        records: Stamped {
-            head: head.freeze(),
-            body,
-        },
+        records: Stamped { head: head.freeze(), body },
         header: header_of(batch, append, source, max_timestamp, batch.record_count()),
         log_append_time_ms: append_time,
         offset_of_max_timestamp: match append_time {
             Some(_) => append.next_offset,
-            None => append
-                .next_offset
-                .saturating_add(i64::from(walked.max_timestamp_delta)),
+            None => append.next_offset.saturating_add(i64::from(walked.max_timestamp_delta)),
         },
         rewritten: false,
     })
@@ -407,9 +385,7 @@ fn check_client_header(batch: &BatchView) -> Result<(), ValidateError> {
         )));
     }
     if batch.is_control() {
-        return Err(ValidateError::invalid(
-            "clients are not allowed to write control records",
-        ));
+        return Err(ValidateError::invalid("clients are not allowed to write control records"));
     }
     if batch.has_producer_id() && batch.base_sequence() < 0 {
         return Err(ValidateError::invalid(format!(
@@ -430,35 +406,16 @@ struct Walked {
     dense: bool,
 }
 
-fn walk_records(
-    batch: &BatchView,
-    rules: &Rules,
-    append: &Append,
-) -> Result<Walked, ValidateError> {
-    let mut scan = batch
-        .scan(DecompressLimit(MAX_DECOMPRESSED_BYTES))
-        .map_err(unreadable)?;
+fn walk_records(batch: &BatchView, rules: &Rules, append: &Append) -> Result<Walked, ValidateError> {
+    let mut scan = batch.scan(DecompressLimit(MAX_DECOMPRESSED_BYTES)).map_err(unreadable)?;
     let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
     let (base, appended_at) = (batch.base_timestamp(), batch.max_timestamp());
     let mut checks = RecordChecks::new(rules, append);
-    let mut walked = Walked {
-        max_timestamp: NO_TIMESTAMP,
-        max_timestamp_delta: 0,
-        dense: true,
-    };
+    let mut walked = Walked { max_timestamp: NO_TIMESTAMP, max_timestamp_delta: 0, dense: true };
     let mut index = 0;
     while let Some(record) = scan.next_record().map_err(unreadable)? {
-        let ScannedRecord {
-            offset_delta,
-            timestamp_delta,
-            key_size,
-            ..
-        } = record;
-        let timestamp = if appended {
-            appended_at
-        } else {
-            base.wrapping_add(timestamp_delta)
-        };
+        let ScannedRecord { offset_delta, timestamp_delta, key_size, .. } = record;
+        let timestamp = if appended { appended_at } else { base.wrapping_add(timestamp_delta) };
         checks.check(index, timestamp, key_size.is_some(), appended);
         walked.dense &= offset_delta == index;
         if timestamp > walked.max_timestamp {
@@ -501,29 +458,19 @@ impl<'a> RecordChecks<'a> {
     #[inline]
     fn check(&mut self, index: i32, timestamp: i64, has_key: bool, appended: bool) {
         if self.needs_key && !has_key {
-            self.refuse(index, || {
-                "a record of a compacted topic must have a key".to_owned()
-            });
+            self.refuse(index, || "a record of a compacted topic must have a key".to_owned());
         } else if appended && self.by_client {
             self.timestamp_refused = true;
-            self.refuse(index, || {
-                "a producer must not set the timestamp type LogAppendTime".to_owned()
-            });
+            self.refuse(index, || "a producer must not set the timestamp type LogAppendTime".to_owned());
         } else if self.create_time
             && timestamp != NO_TIMESTAMP
             && (self.now_ms.saturating_sub(timestamp) > self.rules.timestamp_before_max_ms
                 || timestamp.saturating_sub(self.now_ms) > self.rules.timestamp_after_max_ms)
         {
             self.timestamp_refused = true;
-            let earliest = self
-                .now_ms
-                .saturating_sub(self.rules.timestamp_before_max_ms);
-            let latest = self
-                .now_ms
-                .saturating_add(self.rules.timestamp_after_max_ms);
-            self.refuse(index, || {
-                format!("timestamp {timestamp} is outside of [{earliest}, {latest}]")
-            });
+            let earliest = self.now_ms.saturating_sub(self.rules.timestamp_before_max_ms);
+            let latest = self.now_ms.saturating_add(self.rules.timestamp_after_max_ms);
+            self.refuse(index, || format!("timestamp {timestamp} is outside of [{earliest}, {latest}]"));
         }
     }
 
@@ -531,10 +478,7 @@ impl<'a> RecordChecks<'a> {
     fn refuse(&mut self, batch_index: i32, message: impl FnOnce() -> String) {
         self.refused += 1;
         if self.errors.len() < MAX_RECORD_ERRORS {
-            self.errors.push(RecordError {
-                batch_index,
-                message: message(),
-            });
+            self.errors.push(RecordError { batch_index, message: message() });
         }
     }
 
@@ -542,21 +486,12 @@ impl<'a> RecordChecks<'a> {
         let Some(first) = self.errors.first() else {
             return Ok(());
         };
-        let message = format!(
-            "{} records of the batch are refused, the first: {}",
-            self.refused, first.message
-        );
+        let message = format!("{} records of the batch are refused, the first: {}", self.refused, first.message);
         let record_errors = self.errors;
         Err(if self.timestamp_refused {
-            ValidateError::InvalidTimestamp {
-                message,
-                record_errors,
-            }
+            ValidateError::InvalidTimestamp { message, record_errors }
         } else {
-            ValidateError::InvalidRecord {
-                message,
-                record_errors,
-            }
+            ValidateError::InvalidRecord { message, record_errors }
         })
     }
 }
@@ -572,11 +507,7 @@ fn rewrite(
     let mut builder = BatchBuilder::new(codec)
         .with_level(level)
         .with_leader_epoch(append.leader_epoch)
-        .with_producer(
-            batch.producer_id(),
-            batch.producer_epoch(),
-            batch.base_sequence(),
-        )
+        .with_producer(batch.producer_id(), batch.producer_epoch(), batch.base_sequence())
         .with_transactional(batch.is_transactional())
         .with_control(batch.is_control());
     if let Some(now_ms) = append_time {
@@ -584,9 +515,7 @@ fn rewrite(
     }
     let mut newest = (NO_TIMESTAMP, 0);
     let limit = match codec {
-        Compression::None => {
-            MAX_REWRITTEN_BYTES.min(usize::try_from(rules.max_message_bytes).unwrap_or(0))
-        }
+        Compression::None => MAX_REWRITTEN_BYTES.min(usize::try_from(rules.max_message_bytes).unwrap_or(0)),
         _ => MAX_REWRITTEN_BYTES,
     };
     let records = batch.records(DecompressLimit(limit)).map_err(unreadable)?;
@@ -596,12 +525,7 @@ fn rewrite(
             newest = (record.timestamp, index);
         }
         builder
-            .append(
-                record.timestamp,
-                record.key.as_deref(),
-                record.value.as_deref(),
-                &record.headers,
-            )
+            .append(record.timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers)
             .map_err(unreadable)?;
     }
     let (max_timestamp, count) = (builder.max_timestamp(), builder.record_count());
@@ -682,15 +606,10 @@ pub fn check_copied(records: &Bytes, next_offset: i64) -> Result<Copied, Validat
         batch.ensure_crc().map_err(malformed)?;
         let expected = copied.last_offset.saturating_add(1);
         if batch.base_offset() < expected {
-            return Err(ValidateError::OutOfOrder {
-                expected,
-                found: batch.base_offset(),
-            });
+            return Err(ValidateError::OutOfOrder { expected, found: batch.base_offset() });
         }
         if batch.last_offset_delta() < 0 {
-            return Err(ValidateError::Corrupt(
-                "negative last offset delta".to_owned(),
-            ));
+            return Err(ValidateError::Corrupt("negative last offset delta".to_owned()));
         }
         copied.first_offset.get_or_insert(batch.base_offset());
         copied.last_offset = batch.last_offset();
@@ -721,9 +640,7 @@ fn check_segment(size: usize, rules: &Rules) -> Result<(), ValidateError> {
 /// Errors of the frame around the records: damage on the way.
 fn malformed(error: RecordsError) -> ValidateError {
     match error {
-        RecordsError::Codec(id) => {
-            ValidateError::UnsupportedCompression(format!("unknown compression codec {id}"))
-        }
+        RecordsError::Codec(id) => ValidateError::UnsupportedCompression(format!("unknown compression codec {id}")),
         other => ValidateError::Corrupt(other.to_string()),
     }
 }
@@ -731,13 +648,10 @@ fn malformed(error: RecordsError) -> ValidateError {
 /// Errors of the records behind a right checksum: the producer wrote them so, and would again.
 fn unreadable(error: RecordsError) -> ValidateError {
     match error {
-        RecordsError::DecompressLimit { limit } => ValidateError::MessageTooLarge {
-            size: limit.saturating_add(1),
-            limit,
-        },
-        RecordsError::Codec(id) => {
-            ValidateError::UnsupportedCompression(format!("unknown compression codec {id}"))
+        RecordsError::DecompressLimit { limit } => {
+            ValidateError::MessageTooLarge { size: limit.saturating_add(1), limit }
         }
+        RecordsError::Codec(id) => ValidateError::UnsupportedCompression(format!("unknown compression codec {id}")),
         other => ValidateError::invalid(other.to_string()),
     }
 }

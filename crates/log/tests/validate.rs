@@ -2,14 +2,14 @@
 
 use bytes::{Bytes, BytesMut};
 use milena_log::validate::{
-    Append, MAX_RECORD_ERRORS, Origin, Rules, TargetCompression, ValidateError, Validated,
-    check_copied, check_produce_version, validate_and_assign,
+    Append, MAX_RECORD_ERRORS, Origin, Rules, TargetCompression, ValidateError, Validated, check_copied,
+    check_produce_version, validate_and_assign,
 };
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::legacy::MessageSetBuilder;
 use milena_protocol::records::{
-    ATTRIBUTES_OFFSET, BatchBuilder, BatchView, CRC_OFFSET, Compression, DecompressLimit, Record,
-    TimestampType, batches, crc32c,
+    ATTRIBUTES_OFFSET, BatchBuilder, BatchView, CRC_OFFSET, Compression, DecompressLimit, Record, TimestampType,
+    batches, crc32c,
 };
 use proptest::prelude::*;
 
@@ -17,20 +17,11 @@ const NOW: i64 = 1_700_000_000_000;
 const LIMIT: DecompressLimit = DecompressLimit(1 << 20);
 
 fn append() -> Append {
-    Append {
-        origin: Origin::Client,
-        produce_version: Some(11),
-        leader_epoch: 7,
-        next_offset: 500,
-        now_ms: NOW,
-    }
+    Append { origin: Origin::Client, produce_version: Some(11), leader_epoch: 7, next_offset: 500, now_ms: NOW }
 }
 
 fn old_producer() -> Append {
-    Append {
-        produce_version: Some(2),
-        ..append()
-    }
+    Append { produce_version: Some(2), ..append() }
 }
 
 fn three(codec: Compression) -> BatchBuilder {
@@ -74,10 +65,7 @@ fn consistent(validated: &Validated, bytes: &Bytes, append: &Append) -> BatchVie
     assert!(view.crc_valid());
     assert_eq!(view.base_offset(), append.next_offset);
     assert_eq!(view.leader_epoch(), append.leader_epoch);
-    assert_eq!(
-        (view.base_offset(), view.last_offset()),
-        (header.first_offset, header.last_offset)
-    );
+    assert_eq!((view.base_offset(), view.last_offset()), (header.first_offset, header.last_offset));
     assert_eq!(view.record_count(), header.record_count);
     assert_eq!(view.max_timestamp(), header.max_timestamp);
     assert_eq!(view.compression(), Ok(header.compression));
@@ -91,12 +79,7 @@ fn consistent(validated: &Validated, bytes: &Bytes, append: &Append) -> BatchVie
     let offsets: Vec<i64> = records.iter().map(|record| record.offset).collect();
     let dense: Vec<i64> = (header.first_offset..=header.last_offset).collect();
     assert_eq!(offsets, dense);
-    let newest = records
-        .iter()
-        .map(|record| record.timestamp)
-        .max()
-        .unwrap()
-        .max(-1);
+    let newest = records.iter().map(|record| record.timestamp).max().unwrap().max(-1);
     assert_eq!(newest, header.max_timestamp);
     if newest > -1 {
         let first = records.iter().find(|record| record.timestamp == newest);
@@ -137,10 +120,7 @@ fn a_good_batch_is_stamped_and_not_copied() {
 fn a_topic_with_its_own_codec_gets_it() {
     for source in Compression::ALL {
         for target in Compression::ALL {
-            let rules = Rules {
-                compression: TargetCompression::Codec(target, Some(3)),
-                ..Rules::default()
-            };
+            let rules = Rules { compression: TargetCompression::Codec(target, Some(3)), ..Rules::default() };
             let input = produced(source);
             let (validated, view) = accepted(&input, &rules, &append());
             assert_eq!(validated.rewritten, source != target);
@@ -158,14 +138,8 @@ fn append_time_is_the_brokers() {
         timestamp_after_max_ms: 0,
         ..Rules::default()
     };
-    for target in [
-        TargetCompression::Producer,
-        TargetCompression::Codec(Compression::Gzip, None),
-    ] {
-        let rules = Rules {
-            compression: target,
-            ..rules.clone()
-        };
+    for target in [TargetCompression::Producer, TargetCompression::Codec(Compression::Gzip, None)] {
+        let rules = Rules { compression: target, ..rules.clone() };
         let (validated, view) = accepted(&produced(Compression::Lz4), &rules, &append());
         assert_eq!(validated.log_append_time_ms, Some(NOW));
         assert_eq!(view.timestamp_type(), TimestampType::LogAppendTime);
@@ -197,10 +171,7 @@ fn lies_of_the_header_are_refused() {
     use ValidateError as E;
     let good = produced(Compression::None);
     let invalid = |records: &Bytes, word: &str| match refusal(records) {
-        E::InvalidRecord {
-            message,
-            record_errors,
-        } => {
+        E::InvalidRecord { message, record_errors } => {
             assert!(record_errors.is_empty());
             assert!(message.contains(word), "{message}");
         }
@@ -245,20 +216,10 @@ fn lies_of_the_header_are_refused() {
 
 #[test]
 fn control_batches_are_the_coordinators() {
-    let marker = EndTxnMarker {
-        committed: false,
-        coordinator_epoch: 3,
-    };
+    let marker = EndTxnMarker { committed: false, coordinator_epoch: 3 };
     let batch = marker.to_batch(0, NOW, 9, 1, 0).unwrap();
-    let coordinator = Append {
-        origin: Origin::Coordinator,
-        produce_version: None,
-        ..append()
-    };
-    let rules = Rules {
-        compression: TargetCompression::Codec(Compression::Zstd, None),
-        ..Rules::default()
-    };
+    let coordinator = Append { origin: Origin::Coordinator, produce_version: None, ..append() };
+    let rules = Rules { compression: TargetCompression::Codec(Compression::Zstd, None), ..Rules::default() };
     let (_, view) = accepted(&batch, &rules, &coordinator);
     assert!(view.is_control());
     assert_eq!(view.compression(), Ok(Compression::None));
@@ -266,19 +227,10 @@ fn control_batches_are_the_coordinators() {
 
 #[test]
 fn refused_records_are_named() {
-    let rules = Rules {
-        compacted: true,
-        timestamp_before_max_ms: 1000,
-        timestamp_after_max_ms: 10,
-        ..Rules::default()
-    };
+    let rules =
+        Rules { compacted: true, timestamp_before_max_ms: 1000, timestamp_after_max_ms: 10, ..Rules::default() };
     let mut batch = BatchBuilder::new(Compression::Gzip);
-    for (key, timestamp) in [
-        (Some(&b"k"[..]), NOW),
-        (None, NOW),
-        (Some(b"k"), -1),
-        (Some(b"k"), NOW - 1000),
-    ] {
+    for (key, timestamp) in [(Some(&b"k"[..]), NOW), (None, NOW), (Some(b"k"), -1), (Some(b"k"), NOW - 1000)] {
         batch.append(timestamp, key, None, &[]).unwrap();
     }
     let error = validate_and_assign(&batch.clone().build(0).unwrap(), &rules, &append());
@@ -292,11 +244,7 @@ fn refused_records_are_named() {
         let error = validate_and_assign(&batch.build(0).unwrap(), &rules, &append());
         let error = error.unwrap_err();
         assert!(matches!(error, ValidateError::InvalidTimestamp { .. }));
-        let places: Vec<_> = error
-            .record_errors()
-            .iter()
-            .map(|e| e.batch_index)
-            .collect();
+        let places: Vec<_> = error.record_errors().iter().map(|e| e.batch_index).collect();
         assert_eq!(places, [1, 4]);
     }
     let mut many = BatchBuilder::new(Compression::None);
@@ -306,14 +254,8 @@ fn refused_records_are_named() {
     let error = validate_and_assign(&many.build(0).unwrap(), &rules, &append()).unwrap_err();
     assert_eq!(error.record_errors().len(), MAX_RECORD_ERRORS);
 
-    let appended = three(Compression::None)
-        .with_log_append_time(NOW)
-        .build(0)
-        .unwrap();
-    assert!(matches!(
-        refusal(&appended),
-        ValidateError::InvalidTimestamp { .. }
-    ));
+    let appended = three(Compression::None).with_log_append_time(NOW).build(0).unwrap();
+    assert!(matches!(refusal(&appended), ValidateError::InvalidTimestamp { .. }));
 }
 
 #[test]
@@ -328,25 +270,16 @@ fn sizes_are_bounded() {
     assert!(validate_and_assign(&input, &rules(size, size), &append()).is_ok());
     assert_eq!(
         validate_and_assign(&input, &rules(size - 1, size), &append()),
-        Err(ValidateError::MessageTooLarge {
-            size,
-            limit: size - 1
-        })
+        Err(ValidateError::MessageTooLarge { size, limit: size - 1 })
     );
     assert_eq!(
         validate_and_assign(&input, &rules(size, size - 1), &append()),
-        Err(ValidateError::RecordListTooLarge {
-            size,
-            limit: size - 1
-        })
+        Err(ValidateError::RecordListTooLarge { size, limit: size - 1 })
     );
     // Small as it came, too large as it would be stored.
     let mut batch = BatchBuilder::new(Compression::Gzip);
     batch.append(NOW, None, Some(&[0; 5000]), &[]).unwrap();
-    let rules = Rules {
-        compression: TargetCompression::Codec(Compression::None, None),
-        ..rules(1000, 10_000)
-    };
+    let rules = Rules { compression: TargetCompression::Codec(Compression::None, None), ..rules(1000, 10_000) };
     let error = validate_and_assign(&batch.build(0).unwrap(), &rules, &append()).unwrap_err();
     assert!(matches!(error, ValidateError::MessageTooLarge { .. }));
 }
@@ -360,10 +293,7 @@ fn a_request_version_promises_a_format() {
     for version in 0..=13 {
         assert!(check_produce_version(&plain, version).is_ok());
         assert_eq!(check_produce_version(&old, version).is_ok(), version < 3);
-        assert_eq!(
-            check_produce_version(&Bytes::new(), version).is_ok(),
-            version < 3
-        );
+        assert_eq!(check_produce_version(&Bytes::new(), version).is_ok(), version < 3);
         let result = check_produce_version(&zstd, version);
         assert_eq!(result.is_ok(), !(3..7).contains(&version));
         if let Err(error) = result {
@@ -378,25 +308,15 @@ fn a_request_version_promises_a_format() {
 fn old_message_sets_become_batches() {
     let golden = include_str!("../../protocol/tests/golden/records.txt");
     let mut seen = 0;
-    for line in golden
-        .lines()
-        .filter(|line| line.contains(" m0-") || line.contains(" m1-"))
-    {
+    for line in golden.lines().filter(|line| line.contains(" m0-") || line.contains(" m1-")) {
         let words: Vec<&str> = line.split(' ').collect();
-        let input: Bytes = (0..words[2].len() / 2)
-            .map(|i| u8::from_str_radix(&words[2][2 * i..2 * i + 2], 16).unwrap())
-            .collect();
-        let rules = Rules {
-            timestamp_before_max_ms: i64::MAX,
-            ..Rules::default()
-        };
+        let input: Bytes =
+            (0..words[2].len() / 2).map(|i| u8::from_str_radix(&words[2][2 * i..2 * i + 2], 16).unwrap()).collect();
+        let rules = Rules { timestamp_before_max_ms: i64::MAX, ..Rules::default() };
         if words[1].contains("-1-small") {
             // Append time, which a producer must not claim.
             let error = validate_and_assign(&input, &rules, &old_producer()).unwrap_err();
-            assert!(
-                matches!(error, ValidateError::InvalidTimestamp { .. }),
-                "{line}"
-            );
+            assert!(matches!(error, ValidateError::InvalidTimestamp { .. }), "{line}");
             continue;
         }
         let (validated, view) = accepted(&input, &rules, &old_producer());
@@ -414,18 +334,13 @@ fn old_message_sets_are_checked() {
     let set = |magic, codec, base: i64| {
         let mut set = MessageSetBuilder::new(magic, codec, TimestampType::CreateTime).unwrap();
         for offset in 0..3 {
-            set.append(base + offset, NOW, Some(b"k"), Some(b"value"))
-                .unwrap();
+            set.append(base + offset, NOW, Some(b"k"), Some(b"value")).unwrap();
         }
         set.build().unwrap()
     };
     let rules = Rules::default();
     // Wrappers one after the other, and beside plain messages.
-    let mixed = [
-        set(1, Compression::Gzip, 0),
-        set(1, Compression::None, 0),
-        set(1, Compression::Lz4, 9),
-    ];
+    let mixed = [set(1, Compression::Gzip, 0), set(1, Compression::None, 0), set(1, Compression::Lz4, 9)];
     let (_, view) = accepted(&mixed.concat().into(), &rules, &old_producer());
     assert_eq!(view.record_count(), 9);
     assert_eq!(view.compression(), Ok(Compression::Lz4));
@@ -444,10 +359,7 @@ fn old_message_sets_are_checked() {
                 let mut bad = good.to_vec();
                 bad[at] ^= 0x40;
                 let error = validate_and_assign(&bad.into(), &rules, &old_producer());
-                assert!(
-                    matches!(error, Err(ValidateError::Corrupt(_))),
-                    "{at}: {error:?}"
-                );
+                assert!(matches!(error, Err(ValidateError::Corrupt(_))), "{at}: {error:?}");
             }
             let error = validate_and_assign(&good.slice(..good.len() - 1), &rules, &old_producer());
             assert!(matches!(error, Err(ValidateError::Corrupt(_))));
@@ -457,30 +369,16 @@ fn old_message_sets_are_checked() {
 
 #[test]
 fn copied_batches_must_continue_the_log() {
-    let batch = |base: i64| {
-        three(Compression::None)
-            .with_leader_epoch(4)
-            .build(base)
-            .unwrap()
-    };
+    let batch = |base: i64| three(Compression::None).with_leader_epoch(4).build(base).unwrap();
     let bytes = Bytes::from([&batch(10)[..], &batch(20)[..], &batch(23)[..40]].concat());
     let copied = check_copied(&bytes, 8).unwrap();
     assert_eq!(copied.valid_bytes, batch(10).len() * 2);
     assert_eq!((copied.first_offset, copied.last_offset), (Some(10), 22));
     assert_eq!((copied.last_leader_epoch, copied.batch_count), (4, 2));
     assert_eq!(copied.max_timestamp, NOW + 9);
-    assert_eq!(
-        check_copied(&bytes, 11),
-        Err(ValidateError::OutOfOrder {
-            expected: 11,
-            found: 10
-        })
-    );
+    assert_eq!(check_copied(&bytes, 11), Err(ValidateError::OutOfOrder { expected: 11, found: 10 }));
     let crossed = Bytes::from([&batch(10)[..], &batch(12)[..]].concat());
-    assert!(matches!(
-        check_copied(&crossed, 0),
-        Err(ValidateError::OutOfOrder { .. })
-    ));
+    assert!(matches!(check_copied(&crossed, 0), Err(ValidateError::OutOfOrder { .. })));
     assert_eq!(check_copied(&Bytes::new(), 5).unwrap().last_offset, 4);
 }
 
@@ -539,8 +437,6 @@ proptest! {
 /// CRC-32 (IEEE), bit by bit.
 fn crc32fast_of(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            (crc >> 1) ^ (0xedb8_8320 & (0_u32.wrapping_sub(crc & 1)))
-        })
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (0_u32.wrapping_sub(crc & 1))))
     })
 }

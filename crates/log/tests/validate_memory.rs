@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use milena_log::validate::{
-    Append, MAX_DECOMPRESSED_BYTES, MAX_REWRITTEN_BYTES, Origin, Rules, TargetCompression,
-    ValidateError, validate_and_assign,
+    Append, MAX_DECOMPRESSED_BYTES, MAX_REWRITTEN_BYTES, Origin, Rules, TargetCompression, ValidateError,
+    validate_and_assign,
 };
 use milena_protocol::records::legacy::MessageSetBuilder;
 use milena_protocol::records::{BatchBuilder, Compression, TimestampType};
@@ -42,11 +42,7 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     let (count, before) = (COUNT.load(Relaxed), NOW.load(Relaxed));
     PEAK.store(before, Relaxed);
     let result = work();
-    (
-        result,
-        COUNT.load(Relaxed) - count,
-        PEAK.load(Relaxed) - before,
-    )
+    (result, COUNT.load(Relaxed) - count, PEAK.load(Relaxed) - before)
 }
 
 fn append(produce_version: i16) -> Append {
@@ -67,18 +63,13 @@ fn bomb(codec: Compression, size: usize) -> Bytes {
 
 #[test]
 fn checking_is_cheap_and_bounded() {
-    let rules = Rules {
-        max_message_bytes: 100 << 20,
-        ..Rules::default()
-    };
+    let rules = Rules { max_message_bytes: 100 << 20, ..Rules::default() };
 
     for codec in Compression::ALL {
         let mut batch = BatchBuilder::new(codec);
         let header = [(Bytes::from_static(b"trace"), Some(Bytes::from_static(b"1")))];
         for i in 0..20_000_u32 {
-            batch
-                .append(0, Some(&i.to_be_bytes()), Some(&[7; 100]), &header)
-                .unwrap();
+            batch.append(0, Some(&i.to_be_bytes()), Some(&[7; 100]), &header).unwrap();
         }
         let batch = batch.build(0).unwrap();
         let (result, count, peak) = measured(|| validate_and_assign(&batch, &rules, &append(11)));
@@ -90,38 +81,25 @@ fn checking_is_cheap_and_bounded() {
     for codec in &Compression::ALL[1..] {
         let batch = bomb(*codec, MAX_DECOMPRESSED_BYTES + 1);
         let (result, _, peak) = measured(|| validate_and_assign(&batch, &rules, &append(11)));
-        assert!(
-            matches!(result, Err(ValidateError::MessageTooLarge { .. })),
-            "{codec:?}"
-        );
+        assert!(matches!(result, Err(ValidateError::MessageTooLarge { .. })), "{codec:?}");
         assert!(peak < 8 << 20, "{codec:?}: {peak} bytes");
 
         // Written anew, it may take the room of the records, of the batch and of its growth.
-        let other = Rules {
-            compression: TargetCompression::Codec(Compression::None, None),
-            ..rules.clone()
-        };
+        let other = Rules { compression: TargetCompression::Codec(Compression::None, None), ..rules.clone() };
         let batch = bomb(*codec, MAX_REWRITTEN_BYTES + 1);
         let (result, _, peak) = measured(|| validate_and_assign(&batch, &other, &append(11)));
-        assert!(
-            matches!(result, Err(ValidateError::MessageTooLarge { .. })),
-            "{codec:?}"
-        );
+        assert!(matches!(result, Err(ValidateError::MessageTooLarge { .. })), "{codec:?}");
         assert!(peak < 3 * MAX_REWRITTEN_BYTES, "{codec:?}: {peak} bytes");
     }
 
     for codec in &Compression::ALL[1..4] {
         let mut set = MessageSetBuilder::new(1, *codec, TimestampType::CreateTime).unwrap();
         for offset in 0..3 {
-            set.append(offset, 0, None, Some(&vec![0; MAX_REWRITTEN_BYTES / 2]))
-                .unwrap();
+            set.append(offset, 0, None, Some(&vec![0; MAX_REWRITTEN_BYTES / 2])).unwrap();
         }
         let set = set.build().unwrap();
         let (result, _, peak) = measured(|| validate_and_assign(&set, &rules, &append(2)));
-        assert!(
-            matches!(result, Err(ValidateError::MessageTooLarge { .. })),
-            "{codec:?}"
-        );
+        assert!(matches!(result, Err(ValidateError::MessageTooLarge { .. })), "{codec:?}");
         assert!(peak < 3 * MAX_REWRITTEN_BYTES, "{codec:?}: {peak} bytes");
     }
 }

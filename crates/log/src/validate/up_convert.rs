@@ -11,25 +11,19 @@ use milena_protocol::records::{
 };
 
 use super::{
-    Append, MAX_REWRITTEN_BYTES, RecordChecks, Rules, Stamped, StampedHeader, TargetCompression,
-    ValidateError, Validated, check_segment, check_size, log_append_time, malformed, unreadable,
+    Append, MAX_REWRITTEN_BYTES, RecordChecks, Rules, Stamped, StampedHeader, TargetCompression, ValidateError,
+    Validated, check_segment, check_size, log_append_time, malformed, unreadable,
 };
 
 /// Checks a message set and writes it as a batch. Like Kafka's, but several compressed messages are taken too.
-pub(super) fn up_convert(
-    set: &Bytes,
-    rules: &Rules,
-    append: &Append,
-) -> Result<Validated, ValidateError> {
+pub(super) fn up_convert(set: &Bytes, rules: &Rules, append: &Append) -> Result<Validated, ValidateError> {
     let (magic, source) = survey(set, rules)?;
     let (codec, level) = match rules.compression {
         TargetCompression::Producer => (source, None),
         TargetCompression::Codec(codec, level) => (codec, level),
     };
     let append_time = log_append_time(rules, append);
-    let mut builder = BatchBuilder::new(codec)
-        .with_level(level)
-        .with_leader_epoch(append.leader_epoch);
+    let mut builder = BatchBuilder::new(codec).with_level(level).with_leader_epoch(append.leader_epoch);
     if let Some(now_ms) = append_time {
         builder = builder.with_log_append_time(now_ms);
     }
@@ -44,16 +38,12 @@ pub(super) fn up_convert(
                 message.magic()
             )));
         }
-        let limit =
-            DecompressLimit(MAX_REWRITTEN_BYTES.saturating_sub(builder.uncompressed_size()));
+        let limit = DecompressLimit(MAX_REWRITTEN_BYTES.saturating_sub(builder.uncompressed_size()));
         let appended = message.timestamp_type() == TimestampType::LogAppendTime;
-        let records =
-            legacy::records(&message, limit, InnerChecksums::Check).map_err(
-                |error| match error {
-                    damaged @ RecordsError::Crc { .. } => malformed(damaged),
-                    other => unreadable(other),
-                },
-            )?;
+        let records = legacy::records(&message, limit, InnerChecksums::Check).map_err(|error| match error {
+            damaged @ RecordsError::Crc { .. } => malformed(damaged),
+            other => unreadable(other),
+        })?;
         for record in records {
             let record = record.map_err(unreadable)?;
             checks.check(index, record.timestamp, record.key.is_some(), appended);
@@ -61,12 +51,7 @@ pub(super) fn up_convert(
                 newest = (record.timestamp, index);
             }
             builder
-                .append(
-                    record.timestamp,
-                    record.key.as_deref(),
-                    record.value.as_deref(),
-                    &[],
-                )
+                .append(record.timestamp, record.key.as_deref(), record.value.as_deref(), &[])
                 .map_err(unreadable)?;
             index += 1;
         }

@@ -1,0 +1,111 @@
+//! The tail of a log as it was written: readers that keep up are served from here, without a system call or a copy.
+//!
+//! Bounded per log and over all logs; what does not fit is read from the file.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use crate::segment::Probe;
+use crate::unified_log::ReadData;
+
+/// Most bytes of one log's tail.
+const MAX_LOG_BYTES: usize = 4 << 20;
+/// Most bytes of all tails of the process.
+const MAX_TOTAL_BYTES: usize = 24 << 20;
+
+static TOTAL_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+struct Cached {
+    base_offset: i64,
+    last_offset: i64,
+    size: usize,
+    chunks: [Bytes; 2],
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct TailCache {
+    batches: VecDeque<Cached>,
+    bytes: usize,
+    /// Nothing was added since the last [`TailCache::age`].
+    idle: bool,
+}
+
+impl TailCache {
+    /// The batch that was written last.
+    pub fn push(&mut self, probe: &Probe, chunks: &[Bytes; 2]) {
+        self.idle = false;
+        if probe.size > MAX_LOG_BYTES {
+            self.clear();
+            return;
+        }
+        self.batches.push_back(Cached {
+            base_offset: probe.base_offset,
+            last_offset: probe.last_offset,
+            size: probe.size,
+            chunks: chunks.clone(),
+        });
+        self.bytes += probe.size;
+        let mut total = TOTAL_BYTES.fetch_add(probe.size, Ordering::Relaxed) + probe.size;
+        while (self.bytes > MAX_LOG_BYTES || total > MAX_TOTAL_BYTES) && !self.batches.is_empty() {
+            total -= self.pop();
+        }
+    }
+
+    fn pop(&mut self) -> usize {
+        let size = self.batches.pop_front().map_or(0, |b| b.size);
+        self.bytes -= size;
+        TOTAL_BYTES.fetch_sub(size, Ordering::Relaxed);
+        size
+    }
+
+    /// The pieces of whole batches, or none if the tail begins after the offset.
+    pub fn read(&self, offset: i64, max_bytes: usize, upper_bound: i64, min_one: bool) -> Option<ReadData> {
+        if self.batches.front()?.base_offset > offset {
+            return None;
+        }
+        let first = self.batches.partition_point(|b| b.last_offset < offset);
+        let mut out = ReadData { records: Vec::new(), next_offset: offset };
+        let mut size = 0;
+        for b in self.batches.iter().skip(first) {
+            let fits = size + b.size <= max_bytes || (min_one && size == 0);
+            if b.last_offset >= upper_bound || !fits {
+                break;
+            }
+            size += b.size;
+            out.next_offset = b.last_offset + 1;
+            out.records.extend(b.chunks.iter().filter(|c| !c.is_empty()).cloned());
+        }
+        Some(out)
+    }
+
+    /// Forgets batches that end before the offset.
+    pub fn drop_before(&mut self, offset: i64) {
+        while self.batches.front().is_some_and(|b| b.last_offset < offset) {
+            self.pop();
+        }
+    }
+
+    /// Forgets everything if nothing was added since the last call.
+    pub fn age(&mut self) {
+        if std::mem::replace(&mut self.idle, true) {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        while !self.batches.is_empty() {
+            self.pop();
+        }
+        self.batches.shrink_to_fit();
+    }
+}
+
+impl Drop for TailCache {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,31 @@
+//! `.lock`: one process per log directory.
+#![expect(clippy::disallowed_methods, reason = "an advisory lock belongs to an open file")]
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+
+use crate::error::{At as _, LogError};
+
+/// The lock of a directory, held until dropped (or the process ends, however it ends).
+pub(crate) struct DirLock {
+    _file: File,
+}
+
+impl DirLock {
+    pub fn take(dir: &Path) -> Result<DirLock, LogError> {
+        let path = dir.join(".lock");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).at(&path)?;
+        // flock tells processes and openings apart; the record lock is the one that Apache Kafka takes
+        let taken = flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .and_then(|()| fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+        match taken {
+            Ok(()) => Ok(DirLock { _file: file }),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::ACCESS) => {
+                Err(LogError::Locked { path: dir.to_path_buf() })
+            }
+            Err(e) => Err(LogError::storage(&path, e.into())),
+        }
+    }
+}

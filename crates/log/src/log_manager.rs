@@ -1,0 +1,499 @@
+//! All logs of a broker: its directories (`log.dirs`), their locks and checkpoint files, opening and recovery, retention, deletion, shutdown.
+//!
+//! One housekeeping thread does what is due: checkpoints, retention, removal of deleted files, the memory of idle tails. Directories fail one by
+//! one; the logs of the others go on.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use milena_common::config::topic::TopicConfig;
+use milena_common::time::Clock;
+use milena_common::{Now, TopicPartition, Uuid};
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::checkpoint::{self, MetaProperties, Offsets};
+use crate::committer::Committer;
+use crate::error::{At as _, LogError};
+use crate::fs::{Fs, RealFs};
+use crate::lock::DirLock;
+use crate::unified_log::{LogOptions, UnifiedLog};
+
+/// The log of the metadata quorum: opened by [`LogManager::open_metadata_log`], not with the others.
+pub const METADATA_LOG: &str = "__cluster_metadata-0";
+
+/// How logs are managed.
+#[derive(Clone)]
+pub struct LogManagerOptions {
+    /// `log.dirs`.
+    pub dirs: Vec<PathBuf>,
+    /// `num.recovery.threads.per.data.dir`.
+    pub recovery_threads: usize,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_ms: u64,
+    /// `log.flush.offset.checkpoint.interval.ms`.
+    pub recovery_point_checkpoint_ms: u64,
+    /// `replica.high.watermark.checkpoint.interval.ms`.
+    pub high_watermark_checkpoint_ms: u64,
+    /// `producer.id.expiration.ms`.
+    pub producer_expiration_ms: i64,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A log directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogDir {
+    pub path: PathBuf,
+    /// `directory.id` of its `meta.properties`.
+    pub id: Uuid,
+    pub online: bool,
+}
+
+struct Dir {
+    path: PathBuf,
+    id: Uuid,
+    committer: Arc<Committer>,
+    /// Where the run before this one said that it shut down cleanly.
+    clean: bool,
+    recovery_points: Offsets,
+    log_starts: Offsets,
+    high_watermarks: Offsets,
+    _lock: DirLock,
+}
+
+/// Tells the housekeeping thread to end.
+#[derive(Default)]
+struct Stop {
+    set: Mutex<bool>,
+    signal: Condvar,
+}
+
+impl Stop {
+    fn set(&self) {
+        *self.set.lock() = true;
+        self.signal.notify_all();
+    }
+
+    /// Waits; whether it is time to end.
+    fn wait(&self, time: Duration) -> bool {
+        let mut set = self.set.lock();
+        if !*set {
+            self.signal.wait_for(&mut set, time);
+        }
+        *set
+    }
+}
+
+/// A file that is out of its log and waits for removal.
+struct Doomed {
+    path: PathBuf,
+    at_mono_ms: u64,
+}
+
+/// See the module.
+pub struct LogManager {
+    options: LogManagerOptions,
+    fs: Arc<dyn Fs>,
+    dirs: Vec<Dir>,
+    logs: RwLock<HashMap<TopicPartition, (usize, Arc<UnifiedLog>)>>,
+    doomed: Mutex<Vec<Doomed>>,
+    stop: Arc<Stop>,
+    housekeeper: Mutex<Option<JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+impl LogManager {
+    /// Locks the directories and opens every log in them; `config_of` gives a topic's configuration. Logs of a directory that was not shut
+    /// down cleanly are recovered, several at once.
+    ///
+    /// # Errors
+    /// A directory is used by another process, was never formatted, or cannot be read.
+    pub fn open(
+        options: LogManagerOptions,
+        config_of: &(dyn Fn(&str) -> Arc<TopicConfig> + Sync),
+    ) -> Result<Arc<LogManager>, LogError> {
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let mut dirs = Vec::new();
+        for path in &options.dirs {
+            dirs.push(open_dir(&fs, path)?);
+        }
+        let manager = Arc::new(LogManager {
+            options,
+            fs,
+            dirs,
+            logs: RwLock::new(HashMap::new()),
+            doomed: Mutex::new(Vec::new()),
+            stop: Arc::new(Stop::default()),
+            housekeeper: Mutex::new(None),
+            closed: AtomicBool::new(false),
+        });
+        for i in 0..manager.dirs.len() {
+            manager.load_dir(i, config_of)?;
+        }
+        // from now on a crash must be seen as one
+        for dir in &manager.dirs {
+            let mark = dir.path.join(checkpoint::CLEAN_SHUTDOWN);
+            if manager.fs.exists(&mark) {
+                manager.fs.remove_file(&mark).at(&mark)?;
+                manager.fs.sync_dir(&dir.path).at(&dir.path)?;
+            }
+        }
+        let weak = Arc::downgrade(&manager);
+        let thread = {
+            let stop = Arc::clone(&manager.stop);
+            std::thread::Builder::new().name("log-housekeeping".into()).spawn(move || housekeep(&weak, &stop))
+        };
+        *manager.housekeeper.lock() = Some(thread.at(Path::new("thread"))?);
+        Ok(manager)
+    }
+
+    fn load_dir(&self, index: usize, config_of: &(dyn Fn(&str) -> Arc<TopicConfig> + Sync)) -> Result<(), LogError> {
+        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
+        let mut found = Vec::new();
+        for name in self.fs.list(&dir.path).at(&dir.path)? {
+            let path = dir.path.join(&name);
+            if name == METADATA_LOG || !self.fs.is_dir(&path) {
+                continue;
+            }
+            if name.ends_with("-delete") {
+                self.fs.remove_dir_all(&path).at(&path)?;
+            } else if let Some(tp) = partition_of(&name) {
+                found.push((tp, path));
+            }
+        }
+        let now = self.options.clock.now();
+        let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+        let threads = if dir.clean { 1 } else { self.options.recovery_threads.max(1) };
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(found.len()) {
+                scope.spawn(|| {
+                    while let Some((tp, path)) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if failure.lock().is_some() {
+                            return;
+                        }
+                        match self.open_log(dir, tp, path.clone(), None, config_of(&tp.topic), now) {
+                            Ok(log) => drop(self.logs.write().insert(tp.clone(), (index, log))),
+                            Err(e) => drop(failure.lock().get_or_insert(e)),
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().map_or(Ok(()), Err)
+    }
+
+    fn open_log(
+        &self,
+        dir: &Dir,
+        tp: &TopicPartition,
+        path: PathBuf,
+        topic_id: Option<Uuid>,
+        config: Arc<TopicConfig>,
+        now: Now,
+    ) -> Result<Arc<UnifiedLog>, LogError> {
+        let topic_id = match topic_id {
+            Some(id) => Some(id),
+            None => checkpoint::read_topic_id(&*self.fs, &path)?,
+        };
+        UnifiedLog::open(LogOptions {
+            fs: Arc::clone(&self.fs),
+            committer: Arc::clone(&dir.committer),
+            dir: path,
+            topic_partition: tp.clone(),
+            topic_id,
+            config,
+            clean: dir.clean,
+            recovery_point: dir.recovery_points.get(tp).copied().unwrap_or(0),
+            log_start_offset: dir.log_starts.get(tp).copied().unwrap_or(0),
+            high_watermark: dir.high_watermarks.get(tp).copied().unwrap_or(0),
+            producer_expiration_ms: self.options.producer_expiration_ms,
+            now,
+        })
+    }
+
+    /// The log of the metadata quorum, in the directory with this path (one of `log.dirs`, or `metadata.log.dir`). Always synced.
+    pub fn open_metadata_log(&self, metadata_dir: &Path, mut config: TopicConfig) -> Result<Arc<UnifiedLog>, LogError> {
+        let dir = self.dirs.iter().find(|d| d.path == metadata_dir).or(self.dirs.first());
+        let dir = dir.ok_or_else(|| LogError::corrupt(metadata_dir, "not a log directory"))?;
+        config.ack_durability = milena_common::config::value::AckDurability::Fsync;
+        let tp = TopicPartition::new("__cluster_metadata", 0);
+        self.open_log(
+            dir,
+            &tp,
+            metadata_dir.join(METADATA_LOG),
+            Some(Uuid::METADATA_TOPIC),
+            Arc::new(config),
+            self.options.clock.now(),
+        )
+    }
+
+    /// The log of a partition, if it is here.
+    pub fn get(&self, tp: &TopicPartition) -> Option<Arc<UnifiedLog>> {
+        self.logs.read().get(tp).map(|(_, log)| Arc::clone(log))
+    }
+
+    /// The log of a partition, made empty if it is not here: in the directory with the id, if that names one, else in the one with the
+    /// fewest logs.
+    pub fn get_or_create(
+        &self,
+        tp: &TopicPartition,
+        topic_id: Uuid,
+        directory: Uuid,
+        config: Arc<TopicConfig>,
+    ) -> Result<Arc<UnifiedLog>, LogError> {
+        if let Some(log) = self.get(tp) {
+            log.update_config(config);
+            return Ok(log);
+        }
+        let mut logs = self.logs.write();
+        if let Some((_, log)) = logs.get(tp) {
+            return Ok(Arc::clone(log));
+        }
+        let named = self.dirs.iter().position(|d| d.id == directory && !d.committer.failed());
+        let index = match named {
+            Some(i) => i,
+            None => {
+                let mut counts = vec![0usize; self.dirs.len()];
+                for (i, _) in logs.values() {
+                    if let Some(c) = counts.get_mut(*i) {
+                        *c += 1;
+                    }
+                }
+                let online = self.dirs.iter().zip(counts).enumerate().filter(|(_, (d, _))| !d.committer.failed());
+                let least = online.min_by_key(|(_, (_, count))| *count).map(|(i, _)| i);
+                least.ok_or_else(|| {
+                    LogError::offline(self.options.dirs.first().map_or(Path::new(""), PathBuf::as_path))
+                })?
+            }
+        };
+        let dir = self.dirs.get(index).ok_or_else(|| LogError::offline(Path::new("log.dirs")))?;
+        let path = dir.path.join(tp.to_string());
+        let log = self.open_log(dir, tp, path, Some(topic_id), config, self.options.clock.now())?;
+        logs.insert(tp.clone(), (index, Arc::clone(&log)));
+        Ok(log)
+    }
+
+    /// Takes a log out of service; its files are removed after `file.delete.delay.ms`.
+    pub fn delete(&self, tp: &TopicPartition) -> Result<(), LogError> {
+        let Some((index, log)) = self.logs.write().remove(tp) else { return Ok(()) };
+        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
+        let unique = Uuid::random().to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let suffix = format!(".{unique}-delete");
+        let mut name = tp.to_string();
+        name.truncate(255 - suffix.len());
+        let to = dir.path.join(name + &suffix);
+        log.retire(&to)?;
+        let delay_ms = u64::try_from(log.config().file_delete_delay_ms).unwrap_or(0);
+        self.doom([to], delay_ms);
+        Ok(())
+    }
+
+    fn doom(&self, paths: impl IntoIterator<Item = PathBuf>, delay_ms: u64) {
+        let at_mono_ms = self.options.clock.now().mono_ms.saturating_add(delay_ms);
+        self.doomed.lock().extend(paths.into_iter().map(|path| Doomed { path, at_mono_ms }));
+    }
+
+    /// Every log.
+    pub fn all(&self) -> Vec<(TopicPartition, Arc<UnifiedLog>)> {
+        self.logs.read().iter().map(|(tp, (_, log))| (tp.clone(), Arc::clone(log))).collect()
+    }
+
+    /// Every log and the directory it is in.
+    pub fn all_by_dir(&self) -> Vec<(LogDir, Vec<Arc<UnifiedLog>>)> {
+        let logs = self.logs.read();
+        let of = |i: usize| logs.values().filter(|(d, _)| *d == i).map(|(_, log)| Arc::clone(log)).collect();
+        self.dirs().into_iter().enumerate().map(|(i, d)| (d, of(i))).collect()
+    }
+
+    /// The directories.
+    pub fn dirs(&self) -> Vec<LogDir> {
+        self.dirs.iter().map(|d| LogDir { path: d.path.clone(), id: d.id, online: !d.committer.failed() }).collect()
+    }
+
+    /// The high watermark that the last run wrote down.
+    pub fn checkpointed_high_watermark(&self, tp: &TopicPartition) -> Option<i64> {
+        self.dirs.iter().find_map(|d| d.high_watermarks.get(tp).copied())
+    }
+
+    /// The directory's id of a partition's log.
+    pub fn directory_of(&self, tp: &TopicPartition) -> Option<Uuid> {
+        let index = self.logs.read().get(tp)?.0;
+        self.dirs.get(index).map(|d| d.id)
+    }
+
+    /// Deletes what retention allows to.
+    pub fn apply_retention(&self) {
+        let now = self.options.clock.now();
+        for (tp, log) in self.all() {
+            match log.delete_old_segments(now) {
+                Ok(files) => self.doom(files, u64::try_from(log.config().file_delete_delay_ms).unwrap_or(0)),
+                Err(e) => tracing::error!(partition = %tp, error = %e, "retention failed"),
+            }
+        }
+    }
+
+    /// Writes the checkpoint files that are asked for.
+    fn write_checkpoints(&self, recovery_points: bool, high_watermarks: bool) {
+        let logs = self.logs.read();
+        for (i, dir) in self.dirs.iter().enumerate().filter(|(_, d)| !d.committer.failed()) {
+            let of = |offset: &dyn Fn(&UnifiedLog) -> i64| -> Offsets {
+                logs.iter().filter(|(_, (d, _))| *d == i).map(|(tp, (_, log))| (tp.clone(), offset(log))).collect()
+            };
+            let mut written = Ok(());
+            if recovery_points {
+                written = checkpoint::write_offsets(
+                    &*self.fs,
+                    &dir.path.join(checkpoint::RECOVERY_POINT),
+                    &of(&|l| l.recovery_point()),
+                );
+                let starts = of(&|l| l.log_start_offset()).into_iter().filter(|(_, o)| *o > 0).collect();
+                written =
+                    written.and(checkpoint::write_offsets(&*self.fs, &dir.path.join(checkpoint::LOG_START), &starts));
+            }
+            if high_watermarks {
+                let path = dir.path.join(checkpoint::HIGH_WATERMARK);
+                written = written.and(checkpoint::write_offsets(&*self.fs, &path, &of(&|l| l.high_watermark())));
+            }
+            if let Err(e) = written {
+                tracing::error!(dir = %dir.path.display(), error = %e, "a checkpoint could not be written");
+            }
+        }
+    }
+
+    fn remove_doomed(&self) {
+        let now = self.options.clock.now().mono_ms;
+        let mut due = Vec::new();
+        self.doomed.lock().retain(|d| {
+            if d.at_mono_ms <= now {
+                due.push(d.path.clone());
+            }
+            d.at_mono_ms > now
+        });
+        for path in due {
+            let removed =
+                if self.fs.is_dir(&path) { self.fs.remove_dir_all(&path) } else { self.fs.remove_file(&path) };
+            if let Err(e) = removed
+                && e.kind() != std::io::ErrorKind::NotFound
+            {
+                tracing::warn!(path = %path.display(), error = %e, "a deleted file could not be removed");
+            }
+        }
+    }
+
+    /// Completes every log on disk and says so in `.kafka_cleanshutdown`. Appends fail from here on.
+    pub fn shutdown(&self, broker_epoch: i64) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.stop.set();
+        if let Some(thread) = self.housekeeper.lock().take()
+            && thread.thread().id() != std::thread::current().id()
+        {
+            let _ = thread.join();
+        }
+        let now = self.options.clock.now();
+        let mut incomplete = vec![false; self.dirs.len()];
+        for (tp, (dir, log)) in self.logs.read().iter() {
+            if let Err(e) = log.close(now) {
+                tracing::error!(partition = %tp, error = %e, "a log could not be completed: it will be checked at the next start");
+                if let Some(flag) = incomplete.get_mut(*dir) {
+                    *flag = true;
+                }
+            }
+        }
+        self.write_checkpoints(true, true);
+        for (dir, incomplete) in self.dirs.iter().zip(incomplete) {
+            dir.committer.stop();
+            if !incomplete
+                && !dir.committer.failed()
+                && let Err(e) = checkpoint::write_clean_shutdown(&*self.fs, &dir.path, broker_epoch)
+            {
+                tracing::error!(dir = %dir.path.display(), error = %e, "the clean shutdown could not be noted");
+            }
+        }
+    }
+}
+
+impl Drop for LogManager {
+    fn drop(&mut self) {
+        self.stop.set();
+    }
+}
+
+fn open_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<Dir, LogError> {
+    fs.create_dir_all(path).at(path)?;
+    let lock = DirLock::take(path)?;
+    let mut meta = MetaProperties::read(&**fs, path)?.ok_or_else(|| {
+        LogError::corrupt(path, "No `meta.properties` found (have you run `kafka-storage.sh` to format the directory?)")
+    })?;
+    if meta.directory_id == Uuid::ZERO {
+        meta.directory_id = Uuid::random();
+        meta.write(&**fs, path)?;
+    }
+    let clean = checkpoint::read_clean_shutdown(&**fs, path).is_some();
+    Ok(Dir {
+        path: path.to_path_buf(),
+        id: meta.directory_id,
+        committer: Committer::start(path, Arc::clone(fs)).at(path)?,
+        clean,
+        recovery_points: checkpoint::read_offsets(&**fs, &path.join(checkpoint::RECOVERY_POINT)).unwrap_or_default(),
+        log_starts: checkpoint::read_offsets(&**fs, &path.join(checkpoint::LOG_START)).unwrap_or_default(),
+        high_watermarks: checkpoint::read_offsets(&**fs, &path.join(checkpoint::HIGH_WATERMARK)).unwrap_or_default(),
+        _lock: lock,
+    })
+}
+
+/// The partition whose directory has this name.
+fn partition_of(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once('-')?;
+    if topic.is_empty() || !partition.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    Some(TopicPartition::new(topic, partition.parse().ok()?))
+}
+
+/// The housekeeping thread: wakes when the next thing is due, ends when the manager is gone.
+fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
+    const TAIL_AGE_MS: u64 = 30_000;
+    let Some(m) = manager.upgrade() else { return };
+    let start = m.options.clock.now().mono_ms;
+    let intervals = [
+        m.options.high_watermark_checkpoint_ms.max(100),
+        m.options.recovery_point_checkpoint_ms.max(100),
+        m.options.retention_check_ms.max(1),
+        TAIL_AGE_MS,
+    ];
+    drop(m);
+    let mut due = intervals.map(|i| start.saturating_add(i));
+    loop {
+        let Some(m) = manager.upgrade() else { return };
+        let now = m.options.clock.now().mono_ms;
+        let mut ready = [false; 4];
+        for ((due, interval), ready) in due.iter_mut().zip(intervals).zip(&mut ready) {
+            if *due <= now {
+                *due = now.saturating_add(interval);
+                *ready = true;
+            }
+        }
+        let [high_watermarks, recovery_points, retention, tails] = ready;
+        if high_watermarks || recovery_points {
+            m.write_checkpoints(recovery_points, high_watermarks);
+        }
+        if retention {
+            m.apply_retention();
+        }
+        if tails {
+            m.all().iter().for_each(|(_, log)| log.trim_cache());
+        }
+        m.remove_doomed();
+        let wait =
+            due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms).clamp(50, 1000);
+        drop(m);
+        if stop.wait(Duration::from_millis(wait)) {
+            return;
+        }
+    }
+}
