@@ -30,7 +30,7 @@ config_def! {
     "compression.lz4.level" => compression_lz4_level: i32 = "9", Between(1, 17), ClusterWide Public idle, "Level when the broker compresses with lz4.";
     "compression.type" => compression_type: CompressionType = "producer", OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), ClusterWide Public idle, "How batches are compressed on disk; producer keeps them as they came.";
     "compression.zstd.level" => compression_zstd_level: i32 = "3", Between(-131072, 22), ClusterWide Public idle, "Level when the broker compresses with zstd.";
-    "config.providers" => config_providers: Vec<String> = "", Elements, ClusterWide Public idle, "Names of providers whose references in values are resolved.";
+    "config.providers" => config_providers: Vec<String> = "", Elements, ClusterWide Public live, "Names of providers whose references in values are resolved.";
     "connection.failed.authentication.delay.ms" => connection_failed_authentication_delay_ms: i32 = "100", AtLeast(0), ReadOnly Public idle, "Wait before a connection that failed to authenticate is closed.";
     "connections.max.idle.ms" => connections_max_idle_ms: i64 = "600000", Any, ReadOnly Public idle, "A connection without a request for so long is closed.";
     "connections.max.reauth.ms" => connections_max_reauth_ms: i64 = "0", Any, ReadOnly Public idle, "A SASL client must authenticate anew within this time; 0 never asks.";

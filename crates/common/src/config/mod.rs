@@ -14,6 +14,7 @@ pub mod group;
 mod group_keys;
 pub mod listeners;
 pub mod properties;
+pub mod providers;
 pub mod quorum;
 pub mod topic;
 mod topic_keys;
