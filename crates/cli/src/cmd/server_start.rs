@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use milena_common::config::{Audience, BrokerConfig};
+use milena_common::config::{Audience, BrokerConfig, providers};
 
 use crate::serving;
 use crate::tool::{self, err, log_line, out};
@@ -55,7 +55,10 @@ pub(crate) fn run(args: &[String]) -> i32 {
             return 1;
         }
     };
-    remark(config.originals.keys().map(String::as_str));
+    // A sample file that repeats a default deserves no remark.
+    let idle = config.idle_keys();
+    let effective = |name: &&str| BrokerConfig::key(name).is_none_or(|k| k.implemented) || idle.contains(name);
+    remark(config.originals.keys().map(String::as_str).filter(effective));
     serving::run(config, |server| {
         tracing::info!(target: "kafka.server.KafkaRaftServer", "Kafka Server started (listening on {})", server.addresses());
     })
@@ -90,9 +93,24 @@ pub(crate) fn check(pairs: Vec<(String, String)>) -> Result<BrokerConfig, String
     if given("zookeeper.connect") && !given("process.roles") {
         return Err("This is a configuration for ZooKeeper mode (zookeeper.connect is set, process.roles is not). That mode is coming, this version does not have it yet.\nTo run without ZooKeeper, set process.roles=broker,controller, node.id and controller.quorum.voters, and format the log directories with kafka-storage; or try: milena dev".into());
     }
-    let config = BrokerConfig::from_properties(pairs)
-        .map_err(|error| format!("org.apache.kafka.common.config.ConfigException: {error}"))?;
-    Ok(config)
+    let pairs = providers::resolve(pairs, &Machine);
+    pairs
+        .and_then(BrokerConfig::from_properties)
+        .map_err(|error| format!("org.apache.kafka.common.config.ConfigException: {error}"))
+}
+
+/// What references in configuration values point at: this process's environment and this machine's files.
+struct Machine;
+
+impl providers::Source for Machine {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the program reads the files that its configuration names")]
+    fn file(&self, path: &str) -> Result<String, String> {
+        std::fs::read_to_string(path).map_err(|error| error.to_string())
+    }
 }
 
 /// Says which of the keys `named` will not do what their reader hopes.
