@@ -1,4 +1,5 @@
-//! Formatting of data directories: `meta.properties` in each, `bootstrap.checkpoint` in the one that holds the metadata log.
+//! Formatting of data directories: `meta.properties` and `bootstrap.checkpoint` in each, as Kafka's tool does it; the server reads
+//! the latter where the metadata log is.
 //!
 //! Writes what it is told; deciding what that is, and talking about it, is the tool's business. Called by `kafka-storage
 //! format` and `milena dev`; the server reads back what lies here at start. Files are those of Apache Kafka 4.3.
@@ -22,7 +23,7 @@ const BOOTSTRAP: &str = "bootstrap.checkpoint";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormatDirectory {
     pub path: PathBuf,
-    /// Holds the metadata log, and so `bootstrap.checkpoint`.
+    /// Holds the metadata log.
     pub metadata: bool,
     pub id: Uuid,
 }
@@ -81,9 +82,7 @@ pub fn format(plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
     for directory in data.into_iter().chain(metadata) {
         let path = &directory.path;
         create_dir(path).map_err(|error| FormatError::io(path, error))?;
-        if directory.metadata {
-            write_bootstrap(path, plan, now_ms)?;
-        }
+        write_bootstrap(path, plan, now_ms)?;
         let properties = MetaProperties {
             cluster_id: plan.cluster_id.clone(),
             node_id: plan.node_id,
@@ -238,7 +237,7 @@ mod tests {
         assert_eq!((a.cluster_id.as_str(), a.node_id, a.version), ("MkU3OEVBNTcwNTJENDM2Qg", 1, 1));
         assert_eq!(a.directory_id, Some(Uuid::from_u128(1000)));
         assert_eq!(read_bootstrap(&dir.path().join("a")).expect("reads"), Some(Bootstrap::at_level(30)));
-        assert_eq!(read_bootstrap(&dir.path().join("b")).expect("reads"), None);
+        assert_eq!(read_bootstrap(dir.path()).expect("reads"), None);
         assert_eq!(read_meta_properties(dir.path()).expect("reads"), None);
     }
 
