@@ -25,7 +25,6 @@ fn on_kafka_3_3_1() {
 }
 
 #[test]
-#[ignore = "formatting comes with the server"]
 fn storage() {
     let file = transcript_file("storage.txt");
     let broker = Broker::none();

@@ -273,8 +273,15 @@ fn list(title: &str, lines: &[String]) {
     out("\n");
 }
 
+/// The properties that their version knows.
 fn show(entries: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = entries.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let node = if entries.get("version").is_some_and(|version| version == "0") { "broker.id" } else { "node.id" };
+    let known = ["cluster.id", "directory.id", node, "version"];
+    let pairs: Vec<String> = entries
+        .iter()
+        .filter(|(key, _)| known.contains(&key.as_str()))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     format!("{{{}}}", pairs.join(", "))
 }
 

@@ -3,10 +3,11 @@
 //! The decision is a [`Plan`]; writing it is the server's business. `milena dev` formats its own folder through the same plan.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use milena_common::Uuid;
 use milena_common::config::BrokerConfig;
+use milena_common::{Clock, SystemClock, Uuid};
+use milena_server::storage_format::{FormatDirectory, FormatPlan};
 
 use super::storage::{feature_argument, one, server_properties};
 use super::storage_features::{Release, feature_max, feature_names, latest, levels, release, unknown_release};
@@ -20,18 +21,9 @@ pub(super) struct Plan {
     pub(super) release: Release,
     /// Levels of the features besides the metadata version, by name; level 0 is left out.
     pub(super) features: BTreeMap<String, i16>,
-    pub(super) directories: Vec<Directory>,
+    pub(super) directories: Vec<FormatDirectory>,
     /// The first voters when the quorum is dynamic and starts here; else empty.
     pub(super) voters: Vec<Voter>,
-}
-
-/// A log directory to format.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Directory {
-    pub(super) path: PathBuf,
-    /// Holds the metadata log.
-    pub(super) metadata: bool,
-    pub(super) id: Uuid,
 }
 
 /// A first member of the quorum (KIP-853).
@@ -71,7 +63,7 @@ pub(super) fn format(found: &Found) -> Result<(), Stop> {
     out(format_args!("Bootstrap metadata: {}\n", shown_records(&plan)));
     write(&plan)?;
     // data first, as Kafka shows them
-    let mut shown: Vec<&Directory> = plan.directories.iter().collect();
+    let mut shown: Vec<&FormatDirectory> = plan.directories.iter().collect();
     shown.sort_by_key(|directory| directory.metadata);
     for directory in shown {
         let voter = plan.voters.iter().any(|voter| voter.id == plan.node_id);
@@ -211,12 +203,12 @@ fn plan(config: &BrokerConfig, wish: &Wish) -> Result<Option<Plan>, Stop> {
     }
     let mut voters = wish.initial_controllers.clone().unwrap_or_default();
     let own_id = voters.iter().find(|voter| voter.id == config.node_id).map(|voter| voter.directory_id);
-    let directories: Vec<Directory> = todo
+    let directories: Vec<FormatDirectory> = todo
         .into_iter()
         .map(|path| {
             let metadata = path == metadata_dir;
             let id = own_id.filter(|_| metadata).unwrap_or_else(Uuid::random);
-            Directory { path: path.into(), metadata, id }
+            FormatDirectory { path: path.into(), metadata, id }
         })
         .collect();
     if wish.standalone
@@ -292,8 +284,16 @@ fn shown_records(plan: &Plan) -> String {
     )
 }
 
-fn write(_plan: &Plan) -> Result<(), Stop> {
-    refuse("formatting is not part of this build")
+fn write(plan: &Plan) -> Result<(), Stop> {
+    let format = FormatPlan {
+        cluster_id: plan.cluster_id.clone(),
+        node_id: plan.node_id,
+        metadata_version: plan.release.level,
+        features: plan.features.clone().into_iter().filter(|(name, _)| name != "kraft.version").collect(),
+        directories: plan.directories.clone(),
+    };
+    milena_server::storage_format::format(&format, SystemClock.now().wall_ms)
+        .map_err(|error| Stop::Message(format!("Error while writing: {error}")))
 }
 
 /// Formats the directories of a dev broker when they are new; whether they were.
