@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: what review should not have to look for.
 //!
 //! Crate edges against the table in ARCHITECTURE.md, a `//!` header on every file, file sizes, paths of somebody's machine,
-//! and configuration keys whose mark (`live`, `idle`) disagrees with the code. Changes nothing. Every rule is one function
+//! links between pages, and configuration keys whose mark (`live`, `idle`) disagrees with the code. Changes nothing. Every rule is one function
 //! that returns its findings, one line each.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     findings.extend(sizes(&files));
     findings.extend(machine_paths(&files));
     findings.extend(config_marks(&files));
+    findings.extend(links(&root, &files));
     for finding in &findings {
         println!("{finding}");
     }
@@ -117,6 +118,24 @@ fn machine_paths(files: &[File]) -> Vec<String> {
             }
         }
     }
+    findings
+}
+
+/// A page's links to other files of the repository lead somewhere, and every decision is in the list of them.
+fn links(root: &Path, files: &[File]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".md")) {
+        let folder = Path::new(name).parent().unwrap_or(Path::new(""));
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        let local = targets.map(|t| t.split('#').next().unwrap_or(t)).filter(|t| !t.is_empty() && !t.contains("://"));
+        for target in local.filter(|target| !root.join(folder).join(target).exists()) {
+            findings.push(format!("{name}: links to {target}, which is not there"));
+        }
+    }
+    let list = files.iter().find(|(name, _)| name == "docs/decisions/README.md").map_or("", |(_, text)| text);
+    let decisions = files.iter().filter_map(|(name, _)| name.strip_prefix("docs/decisions/"));
+    let unlisted = decisions.filter(|d| *d != "README.md" && !list.contains(*d));
+    findings.extend(unlisted.map(|d| format!("docs/decisions/README.md: does not list {d}")));
     findings
 }
 
