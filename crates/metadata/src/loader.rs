@@ -64,9 +64,16 @@ impl MetadataLoader {
         self.image.last_offset() + 1
     }
 
-    /// The state after everything replayed, published or not.
-    pub fn image(&self) -> &MetadataImage {
-        &self.image
+    /// A metadata transaction is open: its controller stopped before it ended.
+    pub fn in_transaction(&self) -> bool {
+        self.before_transaction.is_some()
+    }
+
+    /// The state without the transaction that is open, at the present offset.
+    pub fn stable_image(&self) -> MetadataImage {
+        let mut image = self.before_transaction.clone().unwrap_or_else(|| self.image.clone());
+        image.provenance = self.image.provenance;
+        image
     }
 
     /// The newest published image.

@@ -44,6 +44,8 @@ pub(crate) mod gates {
     pub(crate) const ZK_MIGRATION: i16 = 8;
     /// A smaller ISR does not raise the leader epoch any more.
     pub(crate) const NO_EPOCH_BUMP_ON_ISR_SHRINK: i16 = 12;
+    /// Controllers register (KIP-919).
+    pub(crate) const CONTROLLER_REGISTRATION: i16 = 15;
     /// Replicas have directories (KIP-858).
     pub(crate) const DIRECTORIES: i16 = 17;
     /// Eligible leader replicas (KIP-966).
@@ -109,39 +111,45 @@ pub fn record_version(record: &MetadataRecord, level: i16) -> i16 {
     }
 }
 
-/// A record as the metadata log stores it, for `metadata.version` = `level`. Fields that the level does not have are left out.
+/// Takes out of a record what `metadata.version` = `level` does not have: eligible leader replicas, directories.
+///
+/// What is appended and what is replayed must be the same, so this comes before both.
+pub fn fit_to_level(record: &mut MetadataRecord, level: i16) {
+    match record {
+        MetadataRecord::Partition(r) => {
+            if level < gates::ELR {
+                (r.eligible_leader_replicas, r.last_known_elr) = (None, None);
+            }
+            if level < gates::DIRECTORIES {
+                r.directories.clear();
+            }
+        }
+        MetadataRecord::PartitionChange(r) => {
+            if level < gates::ELR {
+                (r.eligible_leader_replicas, r.last_known_elr) = (None, None);
+            }
+            if level < gates::DIRECTORIES {
+                r.directories = None;
+            }
+        }
+        MetadataRecord::RegisterBroker(r) => {
+            if level < gates::CORDONED {
+                r.cordoned_log_dirs = None;
+            }
+            if level < gates::DIRECTORIES {
+                r.log_dirs.clear();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A record as the metadata log stores it, for `metadata.version` = `level`; see `fit_to_level`.
 ///
 /// # Errors
 /// When the record cannot be encoded, for example because a string is too long.
 pub fn encode_record(record: &MetadataRecord, level: i16) -> Result<Bytes, EncodeError> {
-    let version = record_version(record, level);
-    match record {
-        MetadataRecord::Partition(r) if version < 2 => {
-            let mut r = r.clone();
-            (r.eligible_leader_replicas, r.last_known_elr) = (None, None);
-            if version < 1 {
-                r.directories.clear();
-            }
-            encode_framed(&MetadataRecord::Partition(r), version)
-        }
-        MetadataRecord::PartitionChange(r) if version < 2 => {
-            let mut r = r.clone();
-            (r.eligible_leader_replicas, r.last_known_elr) = (None, None);
-            if version < 1 {
-                r.directories = None;
-            }
-            encode_framed(&MetadataRecord::PartitionChange(r), version)
-        }
-        MetadataRecord::RegisterBroker(r) if version < 4 => {
-            let mut r = r.clone();
-            r.cordoned_log_dirs = None;
-            if version < 3 {
-                r.log_dirs.clear();
-            }
-            encode_framed(&MetadataRecord::RegisterBroker(r), version)
-        }
-        _ => encode_framed(record, version),
-    }
+    encode_framed(record, record_version(record, level))
 }
 
 #[cfg(test)]

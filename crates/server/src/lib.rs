@@ -1,3 +1,4 @@
 //! server
 
+pub mod quorum;
 pub mod storage_format;

@@ -155,7 +155,10 @@ pub fn read_meta_properties(directory: &Path) -> Result<Option<MetaProperties>, 
         .map_err(|error| FormatError::content(&file, error.to_string()))?;
     let pairs: BTreeMap<String, String> = pairs.into_iter().collect();
     let integer = |key: &str| match pairs.get(key) {
-        Some(text) => text.trim().parse::<i32>().map_err(|_| FormatError::content(&file, format!("{key} is not a number: {text}"))),
+        Some(text) => text
+            .trim()
+            .parse::<i32>()
+            .map_err(|_| FormatError::content(&file, format!("{key} is not a number: {text}"))),
         None => Err(FormatError::content(&file, format!("{key} is missing"))),
     };
     let version = integer("version")?;
@@ -166,13 +169,18 @@ pub fn read_meta_properties(directory: &Path) -> Result<Option<MetaProperties>, 
         None => return Err(FormatError::content(&file, "cluster.id is missing")),
     };
     let directory_id = match pairs.get("directory.id") {
-        Some(text) => Some(text.parse().map_err(|_| FormatError::content(&file, format!("directory.id is not an id: {text}")))?),
+        Some(text) => {
+            Some(text.parse().map_err(|_| FormatError::content(&file, format!("directory.id is not an id: {text}")))?)
+        }
         None => None,
     };
     Ok(Some(MetaProperties { cluster_id, node_id, directory_id, version }))
 }
 
-#[expect(clippy::disallowed_methods, reason = "formatting happens before there is a log directory with a door of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "formatting happens before there is a log directory with a door of its own"
+)]
 fn create_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }
@@ -218,7 +226,9 @@ mod tests {
                 .records
                 .iter()
                 .filter_map(|record| match record {
-                    MetadataRecord::FeatureLevel(r) if r.name != "metadata.version" => Some((r.name.clone(), r.feature_level)),
+                    MetadataRecord::FeatureLevel(r) if r.name != "metadata.version" => {
+                        Some((r.name.clone(), r.feature_level))
+                    }
                     _ => None,
                 })
                 .collect(),

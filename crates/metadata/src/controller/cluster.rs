@@ -11,7 +11,10 @@ use milena_protocol::stored::metadata::{
 };
 
 use super::{ApiError, Cx, Decision, Soft, replication};
-use crate::image::{BrokerRegistration, METADATA_VERSION, MetadataImage};
+use crate::image::{
+    BrokerRegistration, ControllerRegistration, Endpoint, METADATA_VERSION, MetadataImage, VersionRange,
+    controller_record,
+};
 use crate::versions::{MIN_METADATA_VERSION, gates};
 
 const FENCE: i8 = 1;
@@ -310,4 +313,23 @@ pub(crate) fn unregister_broker(cx: &mut Cx<'_>, soft: &mut Soft, id: i32) -> De
         .push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord { broker_id: id, broker_epoch: broker.epoch }));
     soft.sessions.remove(id);
     Ok(Outcome::new(records, msg::UnregisterBrokerResponse::default()))
+}
+
+/// Every start of a controller is a new incarnation.
+pub(crate) fn register_controller(
+    cx: &mut Cx<'_>,
+    id: i32,
+    endpoints: Vec<Endpoint>,
+    features: BTreeMap<String, VersionRange>,
+) -> Decision<()> {
+    if cx.image.features.metadata_version != 0 && cx.image.features.metadata_version < gates::CONTROLLER_REGISTRATION {
+        return Ok(Outcome::response(()));
+    }
+    let known = cx.image.cluster.controllers.get(&id);
+    if known.is_some_and(|known| known.endpoints == endpoints && known.features == features) {
+        return Ok(Outcome::response(()));
+    }
+    let incarnation_id = (cx.random)();
+    let registration = ControllerRegistration { id, incarnation_id, zk_migration_ready: false, endpoints, features };
+    Ok(Outcome::new(vec![MetadataRecord::RegisterController(controller_record(&registration))], ()))
 }

@@ -15,19 +15,20 @@ mod producer_ids;
 mod replication;
 mod topics;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use milena_common::config::BrokerConfig;
 use milena_common::{Clock, Now, Outcome, StateMachine, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages as msg;
-use milena_protocol::stored::metadata::MetadataRecord;
+use milena_protocol::stored::metadata::{AbortTransactionRecord, MetadataRecord};
 use tokio::sync::watch;
 
 pub use bootstrap::Bootstrap;
 pub use error::ApiError;
 
-use crate::image::MetadataImage;
+use crate::image::{Endpoint, MetadataImage, VersionRange};
 use crate::store::{AppendError, MetadataLog};
 use crate::versions;
 use cluster::Sessions;
@@ -100,11 +101,12 @@ impl Controller {
 
     // ---- Told by the driver of the metadata log ----
 
-    /// This node leads `epoch` and `image` holds everything before it. A log that holds nothing yet gets its first records.
+    /// This node leads `epoch` and `image` holds everything before it, but for a transaction that was left open
+    /// (`in_transaction`) and is now ended. A log that holds nothing yet gets its first records.
     ///
     /// # Errors
     /// When those records cannot be appended.
-    pub fn on_become_leader(&self, epoch: i32, image: MetadataImage) -> Result<(), ApiError> {
+    pub fn on_become_leader(&self, epoch: i32, image: MetadataImage, in_transaction: bool) -> Result<(), ApiError> {
         let now = self.shared.clock.now();
         let mut soft = Soft::default();
         soft.sessions.reset(&image, now, self.session_timeout_ms());
@@ -113,6 +115,11 @@ impl Controller {
             let mut active = self.lock();
             *active = Some(Active { epoch, image, soft });
             self.shared.committed.send_modify(|committed| committed.leading = epoch);
+        }
+        if in_transaction {
+            let reason = Some("controller failover".to_owned());
+            let abort = MetadataRecord::AbortTransaction(AbortTransactionRecord { reason });
+            self.decide(|_, _| Ok(Outcome::new(vec![abort], ())))?;
         }
         if empty {
             let config = &self.shared.config;
@@ -151,9 +158,27 @@ impl Controller {
         }
     }
 
+    /// Records where this node's controller listens and what it understands (KIP-919), unless that is known.
+    ///
+    /// # Errors
+    /// When it does not lead, or the log cannot be written.
+    pub fn register_self(
+        &self,
+        endpoints: Vec<Endpoint>,
+        features: BTreeMap<String, VersionRange>,
+    ) -> Result<(), ApiError> {
+        let id = self.shared.config.node_id;
+        self.decide(|cx, _| cluster::register_controller(cx, id, endpoints, features)).map(|_| ())
+    }
+
     /// This node is the active controller.
     pub fn is_active(&self) -> bool {
         self.lock().is_some()
+    }
+
+    /// The state that decisions are based on: what is appended, committed or not. `None` while another node leads.
+    pub fn image(&self) -> Option<MetadataImage> {
+        self.lock().as_ref().map(|active| active.image.clone())
     }
 
     /// The epoch that this node leads.
@@ -310,11 +335,12 @@ impl Controller {
             next_offset: self.shared.log.end_offset(),
             random: &mut Uuid::random,
         };
-        let Outcome { records, response } = operation(&mut cx, &mut active.soft)?;
+        let Outcome { mut records, response } = operation(&mut cx, &mut active.soft)?;
         if records.is_empty() {
             return Ok((response, active.epoch, None));
         }
         let level = level_after(active.image.features.metadata_version, &records);
+        records.iter_mut().for_each(|record| versions::fit_to_level(record, level));
         let framed = records
             .iter()
             .map(|record| versions::encode_record(record, level))

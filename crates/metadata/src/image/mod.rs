@@ -23,7 +23,7 @@ pub use security::{
     AccessControlEntry, AclsImage, DelegationToken, QuotaEntity, QuotasImage, ScramCredential, ScramImage, TokensImage,
 };
 pub use shared_map::SharedMap;
-pub(crate) use to_records::partition_record;
+pub(crate) use to_records::{controller_record, partition_record};
 pub use topics::{LeaderRecoveryState, NO_LEADER, NO_LEADER_CHANGE, PartitionImage, TopicImage, TopicsImage};
 
 /// Which part of the metadata log an image contains.

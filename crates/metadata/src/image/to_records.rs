@@ -10,6 +10,8 @@ use milena_protocol::stored::metadata::{
     register_controller_record::{ControllerEndpoint, ControllerFeature},
 };
 
+use crate::versions::fit_to_level;
+
 use super::{BrokerRegistration, ControllerRegistration, METADATA_VERSION, MetadataImage, PartitionImage};
 
 impl MetadataImage {
@@ -54,6 +56,7 @@ impl MetadataImage {
             out.push(MetadataRecord::ProducerIds(record));
         }
         self.security_records(&mut out);
+        out.iter_mut().for_each(|record| fit_to_level(record, self.features.metadata_version));
         out
     }
 
@@ -141,7 +144,7 @@ fn broker_record(broker: &BrokerRegistration) -> RegisterBrokerRecord {
     }
 }
 
-fn controller_record(controller: &ControllerRegistration) -> RegisterControllerRecord {
+pub(crate) fn controller_record(controller: &ControllerRegistration) -> RegisterControllerRecord {
     RegisterControllerRecord {
         controller_id: controller.id,
         incarnation_id: controller.incarnation_id,
