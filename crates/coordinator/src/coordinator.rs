@@ -32,7 +32,8 @@ use milena_protocol::messages::{
 };
 
 use crate::group::{
-    GroupConfig, GroupContext, GroupShard, Parked, validate_group_id, validate_join,
+    GroupConfig, GroupContext, GroupShard, Parked, join_error, validate_group_id, validate_join,
+    validate_sync,
 };
 use crate::shard::Runtime;
 use crate::writer::PartitionWriter;
@@ -144,12 +145,7 @@ impl GroupCoordinator {
                 error_code: ErrorCode::UnknownServerError.code(),
                 ..Default::default()
             },
-            Err(error) => JoinGroupResponse {
-                error_code: to_client(error).code(),
-                generation_id: -1,
-                member_id: request.member_id.clone(),
-                ..Default::default()
-            },
+            Err(error) => join_error(&request.member_id, to_client(error)),
         };
         // Nullable from v7 on.
         if cx.api_version < 7 && response.protocol_name.is_none() {
@@ -161,11 +157,11 @@ impl GroupCoordinator {
     /// SyncGroup v0-5. Parked until the leader's assignment is committed.
     pub async fn sync_group(
         &self,
-        _cx: GroupContext,
+        cx: GroupContext,
         request: SyncGroupRequest,
     ) -> SyncGroupResponse {
         let partition = self.partition_for(&request.group_id);
-        let result = match validate_group_id(&request.group_id) {
+        let result = match validate_sync(&cx, &request) {
             Ok(()) => {
                 self.runtime
                     .submit_parked(partition, |shard, reply, now| {

@@ -221,6 +221,11 @@ impl Hard {
 }
 
 impl CommittedOffset {
+    /// Whether it was committed for this topic, and not for an earlier one of the same name; unknown ids (zero) fit.
+    pub(crate) fn may_be_of(&self, topic_id: Uuid) -> bool {
+        topic_id == Uuid::ZERO || self.topic_id == Uuid::ZERO || self.topic_id == topic_id
+    }
+
     fn from_record(value: &OffsetCommitValue, record_offset: i64) -> Self {
         CommittedOffset {
             offset: value.offset,

@@ -33,6 +33,7 @@ pub use record::GroupRecord;
 use crate::shard::{ReplyId, Shard};
 use crate::writer::{CoordinatorRecord, LoadedRecord};
 use classic::ClassicGroup;
+pub(crate) use classic::join_error;
 use fx::{Fx, TimerKey};
 use hard::Hard;
 
@@ -374,6 +375,20 @@ pub(crate) fn validate_join(
         return Err(ErrorCode::InvalidRequest);
     }
     Ok(())
+}
+
+/// What a SyncGroup must be, whatever the state of its group.
+///
+/// Errors: INCONSISTENT_GROUP_PROTOCOL when a version that must name its protocol (v5, KIP-559) does not; INVALID_GROUP_ID.
+pub(crate) fn validate_sync(
+    cx: &GroupContext,
+    request: &SyncGroupRequest,
+) -> Result<(), ErrorCode> {
+    let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+    if cx.api_version >= 5 && !names_protocol {
+        return Err(ErrorCode::InconsistentGroupProtocol);
+    }
+    validate_group_id(&request.group_id)
 }
 
 /// Strings in records have an i16 length; a generated member id adds 37 bytes to a name.

@@ -166,7 +166,9 @@ impl GroupShard {
                                 group_id,
                                 &topic.name,
                                 partition,
-                                self.hard.offset(group_id, &topic.name, partition),
+                                self.hard
+                                    .offset(group_id, &topic.name, partition)
+                                    .filter(|committed| committed.may_be_of(topic.topic_id)),
                                 require_stable,
                             )
                         })
@@ -254,7 +256,7 @@ impl GroupShard {
     pub fn delete_offsets(
         &mut self,
         request: &OffsetDeleteRequest,
-        _now: Now,
+        now: Now,
     ) -> GroupOutcome<OffsetDeleteResponse> {
         let live = self.soft.groups.get(request.group_id.as_str());
         let error = match live {
@@ -309,6 +311,11 @@ impl GroupShard {
                 name: topic.name.clone(),
                 partitions,
             });
+        }
+        if live.is_none() {
+            // A simple group outlives its offsets until the next look for expired ones: it can still be described and deleted.
+            let group = ClassicGroup::new(group_id.clone(), now.wall_ms);
+            self.soft.groups.insert(group_id, group);
         }
         Outcome::new(
             records,

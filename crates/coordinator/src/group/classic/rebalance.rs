@@ -288,6 +288,7 @@ pub(crate) fn join_error(member_id: &str, error: ErrorCode) -> JoinGroupResponse
     JoinGroupResponse {
         error_code: error.code(),
         generation_id: -1,
+        protocol_name: None,
         member_id: member_id.to_owned(),
         ..Default::default()
     }

@@ -330,3 +330,19 @@ fn offsets_of_transactions_count_when_they_commit() {
     );
     assert_eq!(h.fetch("g", "topic", 0), 2);
 }
+
+#[test]
+fn an_offset_of_an_earlier_topic_of_the_same_name_is_not_given_out() {
+    let mut h = Harness::new();
+    let mut request = commit_request("g", "", -1, "topic", 0, 5);
+    request.topics[0].topic_id = Uuid::from_u128(7);
+    assert!(h.commit_with(9, &request).0.is_ok());
+    let offset = |id: u128| {
+        let mut request = fetch_request("g", "topic", 0);
+        if let Some(topics) = &mut request.topics {
+            topics[0].topic_id = Uuid::from_u128(id);
+        }
+        h.shard.fetch_offsets(&request, false).topics[0].partitions[0].committed_offset
+    };
+    assert_eq!((offset(0), offset(7), offset(8)), (5, 5, -1));
+}
