@@ -10,6 +10,8 @@ while [ -L "$self" ]; do
 done
 here=$(cd "$(dirname "$self")" && pwd -P) || exit 1
 home=$(dirname "$here")
+# where logs/ goes when a server is started in the background
+export MILENA_HOME="${MILENA_HOME:-$home}"
 
 for candidate in "$MILENA_BIN" "$home/milena" "$here/milena" \
   ${CARGO_TARGET_DIR:+"$CARGO_TARGET_DIR/release/milena" "$CARGO_TARGET_DIR/debug/milena"} \
@@ -20,7 +22,7 @@ for candidate in "$MILENA_BIN" "$home/milena" "$here/milena" \
 done
 
 cat >&2 <<TEXT
-$(basename "$0"): the program milena was not found.
+${1:-milena}: the program milena was not found.
 Looked for: \$MILENA_BIN, $home/milena, $here/milena, $home/target/{release,debug}/milena
 In a checkout, build it once:   cd $home && cargo build --release
 Elsewhere, say where it is:     export MILENA_BIN=/path/to/milena

@@ -38,10 +38,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
     }
     let pairs = match read(args) {
         Ok(pairs) => pairs,
-        Err(message) => {
-            err(format_args!("{message}\n"));
-            return 1;
-        }
+        Err(message) => return fatal(&message),
     };
     if std::env::var_os(DETACHED).is_some() {
         // a session of its own: the end of the terminal does not reach it
@@ -50,10 +47,7 @@ pub(crate) fn run(args: &[String]) -> i32 {
     crate::logging::init_server("info");
     let config = match check(pairs) {
         Ok(config) => config,
-        Err(message) => {
-            log_line("ERROR", format_args!("Exiting Kafka due to fatal exception\n{message}"), LOGGER);
-            return 1;
-        }
+        Err(message) => return fatal(&message),
     };
     // A sample file that repeats a default deserves no remark.
     let idle = config.idle_keys();
@@ -64,10 +58,20 @@ pub(crate) fn run(args: &[String]) -> i32 {
     })
 }
 
+/// Says why there is no server; the exit code.
+fn fatal(message: &str) -> i32 {
+    log_line("ERROR", "Exiting Kafka due to fatal exception", LOGGER);
+    err(format_args!("{message}\n"));
+    1
+}
+
 /// The file's properties with the overrides after them.
 fn read(args: &[String]) -> Result<Vec<(String, String)>, String> {
     let (path, rest) = args.split_first().ok_or(USAGE)?;
     let mut pairs = tool::load_properties(path).map_err(|stop| match stop {
+        tool::Stop::Message(_) if !std::path::Path::new(path).exists() => {
+            format!("java.nio.file.NoSuchFileException: {path}")
+        }
         tool::Stop::Message(message) | tool::Stop::Usage(message) => message,
         tool::Stop::Exit(_) => format!("{path} cannot be read"),
     })?;
