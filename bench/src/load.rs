@@ -192,7 +192,8 @@ fn consume_all(server: &Server, topic: &str, count: u64) -> Result<()> {
     consumer.assign(&list)?;
     let mut seen = 0;
     while seen < count {
-        let message = consumer.poll(Duration::from_secs(20)).with_context(|| format!("{seen} of {count} records arrived"))??;
+        let message =
+            consumer.poll(Duration::from_secs(20)).with_context(|| format!("{seen} of {count} records arrived"))??;
         seen += 1;
         std::hint::black_box(message.payload());
     }
@@ -200,7 +201,8 @@ fn consume_all(server: &Server, topic: &str, count: u64) -> Result<()> {
 }
 
 fn create(server: &Server, topic: &str) -> Result<()> {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new().set("bootstrap.servers", server.address()).create()?;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", server.address()).create()?;
     let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
     let results = futures_executor(admin.create_topics([&new], &AdminOptions::new()))?;
     for r in results {

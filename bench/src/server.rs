@@ -87,11 +87,15 @@ impl Server {
             }
         };
         let begin = Instant::now();
-        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("starting the server")?;
+        let process =
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn().context("starting the server")?;
         let mut server = Server { process, port, start_ms: 0.0, _folder: folder };
         while !answers(port) {
             if let Some(status) = server.process.try_wait()? {
-                bail!("{kind} ended with {status}: {}", fs::read_to_string(server._folder.path().join("server.out")).unwrap_or_default());
+                bail!(
+                    "{kind} ended with {status}: {}",
+                    fs::read_to_string(server._folder.path().join("server.out")).unwrap_or_default()
+                );
             }
             if begin.elapsed() > Duration::from_secs(60) {
                 bail!("{kind} does not answer");

@@ -50,8 +50,12 @@ pub fn touch_memory(bytes: usize) {
 /// Machine and load, in a line.
 pub fn machine() -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("", |l| l.trim_start_matches([' ', '\t', ':']));
+    let name =
+        cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("", |l| l.trim_start_matches([' ', '\t', ':']));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    format!("{cores} cores of {name}; load average at the end {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "))
+    format!(
+        "{cores} cores of {name}; load average at the end {}",
+        load.split(' ').take(3).collect::<Vec<_>>().join(" ")
+    )
 }

@@ -45,7 +45,12 @@ impl Broker {
     /// As [`Broker::start`], with `key=value` settings over the defaults.
     pub fn start_with(overrides: &[&str]) -> Result<Broker> {
         let folder = tempfile::tempdir()?;
-        let mut broker = Broker { folder, port: free_port(), overrides: overrides.iter().map(|s| s.to_string()).collect(), process: None };
+        let mut broker = Broker {
+            folder,
+            port: free_port(),
+            overrides: overrides.iter().map(|s| s.to_string()).collect(),
+            process: None,
+        };
         broker.restart()?;
         Ok(broker)
     }

@@ -47,7 +47,12 @@ impl Client {
         // it refuses a header without a value; 1.4 does not know zstd
         let abilities = Abilities { null_header: false, ..Abilities::ALL };
         let codecs = if version.starts_with("1.") { BEFORE_ZSTD } else { ALL_CODECS };
-        Client::new(format!("kafka-python {version}"), vec![python, driver("python/kafka_python.py")], abilities, codecs)
+        Client::new(
+            format!("kafka-python {version}"),
+            vec![python, driver("python/kafka_python.py")],
+            abilities,
+            codecs,
+        )
     }
 
     /// aiokafka.
@@ -58,7 +63,8 @@ impl Client {
 
     /// The librdkafka inside the confluent-kafka wheel of this version.
     pub fn librdkafka(version: &str) -> Result<Client> {
-        let library = library(&cache().join(format!("librdkafka-{version}"))).with_context(|| format!("librdkafka {version}: run `cargo xtask test`"))?;
+        let library = library(&cache().join(format!("librdkafka-{version}")))
+            .with_context(|| format!("librdkafka {version}: run `cargo xtask test`"))?;
         let command = vec!["python3".into(), driver("librdkafka/driver.py"), library.display().to_string()];
         Ok(Client::new(format!("librdkafka {version}"), command, Abilities::ALL, ALL_CODECS))
     }
@@ -67,7 +73,9 @@ impl Client {
     pub fn java(version: &str) -> Client {
         let java = cache().join("java");
         let path = format!("{}:{}/*", java.join("classes").display(), java.join(version).join("libs").display());
-        let command = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", &path, "Driver"].map(String::from).to_vec();
+        let command = ["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", &path, "Driver"]
+            .map(String::from)
+            .to_vec();
         Client::new(format!("kafka-clients {version}"), command, Abilities::ALL, ALL_CODECS)
     }
 
@@ -94,7 +102,8 @@ impl Client {
     /// The driver stands beside its packages, as node looks them up from there.
     fn node(name: &str, folder: &str, script: &str, abilities: Abilities, codecs: &'static [&'static str]) -> Client {
         let folder = cache().join(folder);
-        let mut client = Client::new(name.into(), vec!["node".into(), folder.join(script).display().to_string()], abilities, codecs);
+        let mut client =
+            Client::new(name.into(), vec!["node".into(), folder.join(script).display().to_string()], abilities, codecs);
         client.environment.push(("NODE_NO_WARNINGS".into(), "1".into()));
         client
     }

@@ -29,7 +29,12 @@ const BASE_TIMESTAMP_MS: i64 = 1_700_000_000_000;
 
 /// Keys, headers, nulls, empty values and values of 1 byte to 1 MB over `partitions` partitions, as JSON lines.
 pub fn cases(abilities: Abilities, partitions: i32) -> Vec<Value> {
-    let hex = |s: &str| s.bytes().fold(String::new(), |mut out, b| { let _ = write!(out, "{b:02x}"); out });
+    let hex = |s: &str| {
+        s.bytes().fold(String::new(), |mut out, b| {
+            let _ = write!(out, "{b:02x}");
+            out
+        })
+    };
     let mut out = Vec::new();
     let mut add = |key: Value, value: Value, headers: Value| {
         let n = i64::try_from(out.len()).expect("few records");
@@ -46,12 +51,18 @@ pub fn cases(abilities: Abilities, partitions: i32) -> Vec<Value> {
         add(json!(""), json!(hex("empty key")), json!([]));
     }
     if abilities.headers {
-        add(json!(hex("h")), json!(hex("with headers")), json!([["h1", hex("v1")], ["h2", hex("ü")], ["h1", hex("again")]]));
+        add(
+            json!(hex("h")),
+            json!(hex("with headers")),
+            json!([["h1", hex("v1")], ["h2", hex("ü")], ["h1", hex("again")]]),
+        );
     }
     if abilities.null_header {
         add(json!(hex("n")), json!(hex("null header")), json!([["nothing", null_value()]]));
     }
-    for (i, size) in [1, 10, 100, 1_000, 4_096, 10_000, 65_535, 65_536, 100_000, 500_000, 1_000_000].into_iter().enumerate() {
+    for (i, size) in
+        [1, 10, 100, 1_000, 4_096, 10_000, 65_535, 65_536, 100_000, 500_000, 1_000_000].into_iter().enumerate()
+    {
         add(json!(hex(&format!("size {size}"))), json!(format!("repeat:{:02x}:{size}", 0x61 + i)), json!([]));
     }
     out

@@ -14,7 +14,8 @@ fn with_broker(body: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     if let Ok(address) = std::env::var("MILENA_TEST_BOOTSTRAP") {
         return body(&address);
     }
-    let broker = Broker::start_with(&["num.partitions=3", "group.initial.rebalance.delay.ms=0", "message.max.bytes=4194304"])?;
+    let broker =
+        Broker::start_with(&["num.partitions=3", "group.initial.rebalance.delay.ms=0", "message.max.bytes=4194304"])?;
     body(&broker.address())
 }
 
@@ -35,13 +36,18 @@ fn matrix(client: &Client) -> Result<()> {
     records::write(&file, &sent)?;
     with_broker(|address| {
         for codec in client.codecs {
-            let topic = format!("{}-{codec}-{}", client.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"), std::process::id());
+            let topic = format!(
+                "{}-{codec}-{}",
+                client.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+                std::process::id()
+            );
             create(address, &topic)?;
             client.produce(address, &topic, codec, &file)?;
             reference.produce(address, &topic, codec, &file)?;
             for reader in [client, &reference] {
                 let seen = reader.consume(address, &topic, 2 * sent.len())?;
-                records::compare(&sent, &seen, 2).with_context(|| format!("{} with {codec}, read by {}", client.name, reader.name))?;
+                records::compare(&sent, &seen, 2)
+                    .with_context(|| format!("{} with {codec}, read by {}", client.name, reader.name))?;
             }
         }
         Ok(())
@@ -50,7 +56,10 @@ fn matrix(client: &Client) -> Result<()> {
 
 /// Creates the topic with three partitions, by asking for its metadata: `num.partitions` is 3.
 fn create(address: &str, topic: &str) -> Result<()> {
-    let out = Command::new("kcat").args(["-b", address, "-L", "-t", topic, "-X", "allow.auto.create.topics=true"]).output().context("kcat")?;
+    let out = Command::new("kcat")
+        .args(["-b", address, "-L", "-t", topic, "-X", "allow.auto.create.topics=true"])
+        .output()
+        .context("kcat")?;
     anyhow::ensure!(out.status.success(), "kcat -L: {}", String::from_utf8_lossy(&out.stderr));
     Ok(())
 }

@@ -41,7 +41,12 @@ impl ProducerContext for Acknowledged {
 }
 
 /// Produces numbers until told to stop; what was acknowledged.
-fn produce(address: &str, topic: &'static str, idempotent: bool, stop: &Arc<AtomicBool>) -> Result<ThreadedProducer<Acknowledged>> {
+fn produce(
+    address: &str,
+    topic: &'static str,
+    idempotent: bool,
+    stop: &Arc<AtomicBool>,
+) -> Result<ThreadedProducer<Acknowledged>> {
     let producer: ThreadedProducer<Acknowledged> = ClientConfig::new()
         .set("bootstrap.servers", address)
         .set("acks", "all")
@@ -58,7 +63,9 @@ fn produce(address: &str, topic: &'static str, idempotent: bool, stop: &Arc<Atom
         let partition = i32::try_from(number)? % PARTITIONS;
         let record = BaseRecord::<(), str, usize>::with_opaque_to(topic, number).payload(&value).partition(partition);
         match producer.send(record) {
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => std::thread::sleep(Duration::from_millis(5)),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
             other => other.map_err(|(e, _)| e)?,
         }
         if number % 20 == 0 {
@@ -84,7 +91,9 @@ fn read(address: &str, topic: &str, partition: i32) -> Result<Vec<(i64, String)>
     consumer.assign(&list)?;
     let mut out = Vec::new();
     while (out.len() as i64) < high {
-        let m = consumer.poll(Duration::from_secs(20)).with_context(|| format!("{topic}-{partition}: {} of {high} records", out.len()))??;
+        let m = consumer
+            .poll(Duration::from_secs(20))
+            .with_context(|| format!("{topic}-{partition}: {} of {high} records", out.len()))??;
         out.push((m.offset(), String::from_utf8_lossy(m.payload().unwrap_or_default()).into_owned()));
     }
     Ok(out)
@@ -108,7 +117,11 @@ fn check(address: &str, topic: &str, acknowledged: &Acknowledged, idempotent: bo
     for (number, place) in acknowledged.iter() {
         // librdkafka reports no offset for a batch that the broker had already
         if place.1 >= 0 {
-            ensure!(at.get(place) == Some(number), "{topic}: record {number} was acknowledged at {place:?}; there is {:?}", at.get(place));
+            ensure!(
+                at.get(place) == Some(number),
+                "{topic}: record {number} was acknowledged at {place:?}; there is {:?}",
+                at.get(place)
+            );
         }
         ensure!(times.contains_key(number), "{topic}: acknowledged record {number} is lost");
     }
@@ -155,12 +168,15 @@ fn damaged(damage: impl FnOnce(&mut fs::File, u64) -> Result<()>) -> Result<(Bro
         .create_with_context(Acknowledged::default())?;
     for number in 0..10usize {
         let value = format!("{number}:{}", "x".repeat(100));
-        producer.send(BaseRecord::<(), str, usize>::with_opaque_to("tail", number).payload(&value)).map_err(|(e, _)| e)?;
+        producer
+            .send(BaseRecord::<(), str, usize>::with_opaque_to("tail", number).payload(&value))
+            .map_err(|(e, _)| e)?;
         producer.flush(Duration::from_secs(20))?;
     }
     broker.kill();
     let segment: PathBuf = broker.data().join("tail-0/00000000000000000000.log");
-    let mut file = fs::OpenOptions::new().read(true).write(true).open(&segment).with_context(|| segment.display().to_string())?;
+    let mut file =
+        fs::OpenOptions::new().read(true).write(true).open(&segment).with_context(|| segment.display().to_string())?;
     let size = file.metadata()?.len();
     damage(&mut file, size)?;
     drop(file);

@@ -22,7 +22,18 @@ fn dump(flags: &[&str], files: &[PathBuf]) -> Result<String> {
         .context("java")?;
     let (text, errors) = (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr));
     ensure!(out.status.success(), "DumpLogSegments {flags:?}: {}\n{text}\n{errors}", out.status);
-    for sign in ["isvalid: false", "Mismatches", "not found", "out of order", "Out of order", "Exception", "Could not", "Non-consecutive", "Failed", "ERROR"] {
+    for sign in [
+        "isvalid: false",
+        "Mismatches",
+        "not found",
+        "out of order",
+        "Out of order",
+        "Exception",
+        "Could not",
+        "Non-consecutive",
+        "Failed",
+        "ERROR",
+    ] {
         for (source, t) in [("stdout", text.as_str()), ("stderr", &errors)] {
             let lines: Vec<&str> = t.lines().filter(|l| l.contains(sign)).take(5).collect();
             ensure!(lines.is_empty(), "DumpLogSegments {flags:?} on {list:?} says on {source}:\n{}", lines.join("\n"));
@@ -34,7 +45,9 @@ fn dump(flags: &[&str], files: &[PathBuf]) -> Result<String> {
 /// Files of the partitions whose folder names pass, by extension.
 fn files(data: &Path, extension: &str, folder: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();
-    for partition in fs::read_dir(data)?.flatten().filter(|e| e.path().is_dir() && folder(&e.file_name().to_string_lossy())) {
+    for partition in
+        fs::read_dir(data)?.flatten().filter(|e| e.path().is_dir() && folder(&e.file_name().to_string_lossy()))
+    {
         for file in fs::read_dir(partition.path())?.flatten().map(|e| e.path()) {
             if file.extension().is_some_and(|e| e == extension) && file.metadata()?.len() > 0 {
                 out.push(file);
@@ -89,9 +102,19 @@ fn kafka_reads_every_file() -> Result<()> {
     ensure!(dump(&[], &snapshots)?.contains("producerId: "), "a producer in a snapshot");
 
     let offsets = dump(&["--offsets-decoder"], &files(&data, "log", |n| n.starts_with("__consumer_offsets-"))?)?;
-    ensure!(offsets.contains("\"topic\":\"codec-none\"") && offsets.contains("\"protocolType\":\"consumer\""), "{offsets}");
+    ensure!(
+        offsets.contains("\"topic\":\"codec-none\"") && offsets.contains("\"protocolType\":\"consumer\""),
+        "{offsets}"
+    );
     let metadata = dump(&["--cluster-metadata-decoder"], &files(&data, "log", |n| n == "__cluster_metadata-0")?)?;
-    for record in ["LeaderChange", "FEATURE_LEVEL_RECORD", "REGISTER_BROKER_RECORD", "TOPIC_RECORD", "PARTITION_RECORD", "PRODUCER_IDS_RECORD"] {
+    for record in [
+        "LeaderChange",
+        "FEATURE_LEVEL_RECORD",
+        "REGISTER_BROKER_RECORD",
+        "TOPIC_RECORD",
+        "PARTITION_RECORD",
+        "PRODUCER_IDS_RECORD",
+    ] {
         ensure!(metadata.contains(record), "no {record} in the metadata log:\n{metadata}");
     }
     let snapshots = files(&data, "checkpoint", |n| n == "__cluster_metadata-0")?;

@@ -18,13 +18,18 @@ fn with_broker(body: impl FnOnce(&str) -> Result<()>) -> Result<()> {
     if let Ok(address) = std::env::var("MILENA_TEST_BOOTSTRAP") {
         return body(&address);
     }
-    let broker = Broker::start_with(&["num.partitions=3", "group.initial.rebalance.delay.ms=0", "message.max.bytes=4194304"])?;
+    let broker =
+        Broker::start_with(&["num.partitions=3", "group.initial.rebalance.delay.ms=0", "message.max.bytes=4194304"])?;
     body(&broker.address())
 }
 
 fn bytes(v: &Value) -> Result<Option<Vec<u8>>> {
     let Some(text) = v.as_str() else { return Ok(None) };
-    let hex = |s: &str| (0..s.len() / 2).map(|i| Ok(u8::from_str_radix(s.get(2 * i..2 * i + 2).context("hex")?, 16)?)).collect::<Result<Vec<u8>>>();
+    let hex = |s: &str| {
+        (0..s.len() / 2)
+            .map(|i| Ok(u8::from_str_radix(s.get(2 * i..2 * i + 2).context("hex")?, 16)?))
+            .collect::<Result<Vec<u8>>>()
+    };
     if let Some(rest) = text.strip_prefix("repeat:") {
         let (byte, count) = rest.split_once(':').context("repeat")?;
         return Ok(Some(hex(byte)?.repeat(count.parse()?)));
@@ -86,15 +91,81 @@ fn debian_kcat() -> Result<()> {
             let file = folder.path().join("values");
             std::fs::write(&file, format!("k1:one\n:no key\nk2:\nbig:{}\n", "x".repeat(1_000_000)))?;
             let path = file.display().to_string();
-            kcat(&["-b", address, "-P", "-t", &topic, "-p", "1", "-z", codec, "-K:", "-H", "h=v", "-X", "message.max.bytes=4000000", "-l", &path])?;
-            kcat(&["-b", address, "-P", "-t", &topic, "-p", "1", "-z", codec, "-K:", "-Z", "-l", &path, "-X", "message.max.bytes=4000000"])?;
-            let seen = kcat(&["-b", address, "-C", "-t", &topic, "-p", "1", "-e", "-q", "-o", "beginning", "-f", "%o|%k|%K|%S|%h\\n"])?;
+            kcat(&[
+                "-b",
+                address,
+                "-P",
+                "-t",
+                &topic,
+                "-p",
+                "1",
+                "-z",
+                codec,
+                "-K:",
+                "-H",
+                "h=v",
+                "-X",
+                "message.max.bytes=4000000",
+                "-l",
+                &path,
+            ])?;
+            kcat(&[
+                "-b",
+                address,
+                "-P",
+                "-t",
+                &topic,
+                "-p",
+                "1",
+                "-z",
+                codec,
+                "-K:",
+                "-Z",
+                "-l",
+                &path,
+                "-X",
+                "message.max.bytes=4000000",
+            ])?;
+            let seen = kcat(&[
+                "-b",
+                address,
+                "-C",
+                "-t",
+                &topic,
+                "-p",
+                "1",
+                "-e",
+                "-q",
+                "-o",
+                "beginning",
+                "-f",
+                "%o|%k|%K|%S|%h\\n",
+            ])?;
             let expected = [
-                "0|k1|2|3|h=v", "1||0|6|h=v", "2|k2|2|0|h=v", "3|big|3|1000000|h=v", "4|k1|2|3|", "5||-1|6|", "6|k2|2|-1|", "7|big|3|1000000|",
+                "0|k1|2|3|h=v",
+                "1||0|6|h=v",
+                "2|k2|2|0|h=v",
+                "3|big|3|1000000|h=v",
+                "4|k1|2|3|",
+                "5||-1|6|",
+                "6|k2|2|-1|",
+                "7|big|3|1000000|",
             ];
             ensure!(seen.lines().eq(expected), "{codec}:\n{seen}");
             let group = format!("g-{topic}");
-            let seen = kcat(&["-b", address, "-G", &group, "-e", "-q", "-X", "auto.offset.reset=earliest", "-f", "%o\\n", &topic])?;
+            let seen = kcat(&[
+                "-b",
+                address,
+                "-G",
+                &group,
+                "-e",
+                "-q",
+                "-X",
+                "auto.offset.reset=earliest",
+                "-f",
+                "%o\\n",
+                &topic,
+            ])?;
             ensure!(seen.lines().count() == 8, "{codec} by a group:\n{seen}");
         }
         Ok(())

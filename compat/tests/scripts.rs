@@ -42,7 +42,8 @@ impl Scripts {
     }
 
     fn consumer(&self, group: &str) -> Result<Consumer> {
-        let mut process = self.command("consumer.py", &[group]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+        let mut process =
+            self.command("consumer.py", &[group]).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let (send, lines) = channel();
         let out = process.stdout.take().expect("piped");
         std::thread::spawn(move || BufReader::new(out).lines().map_while(Result::ok).for_each(|l| drop(send.send(l))));
@@ -74,7 +75,8 @@ impl Consumer {
     /// What arrives within this time.
     fn take_for(&self, time: Duration) -> Vec<String> {
         let deadline = Instant::now() + time;
-        std::iter::from_fn(|| self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()).collect()
+        std::iter::from_fn(|| self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok())
+            .collect()
     }
 }
 

@@ -10,7 +10,8 @@ use crate::{needs, repository};
 pub fn run(arguments: &[String]) -> Result<()> {
     needs::kafka()?;
     cargo(&["build", "--release", "--package", "milena-cli", "--package", "milena-bench"])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), Into::into).join("release");
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), Into::into).join("release");
     let status = Command::new(target.join("milena-bench"))
         .arg("--milena")
         .arg(target.join("milena"))

@@ -11,7 +11,8 @@ use crate::repository;
 
 /// Versions of kafka-python, each in an environment of its own.
 const KAFKA_PYTHON: &[&str] = &["1.4.7", "2.0.2", "2.2.21", "3.0.12"];
-const PYTHON_CODECS: &[&str] = &["python-snappy==0.7.3", "lz4==4.4.5", "zstandard==0.25.0", "crc32c==2.9.post0", "setuptools==65.5.0"];
+const PYTHON_CODECS: &[&str] =
+    &["python-snappy==0.7.3", "lz4==4.4.5", "zstandard==0.25.0", "crc32c==2.9.post0", "setuptools==65.5.0"];
 const AIOKAFKA: &[&str] = &["aiokafka==0.12.0", "cramjam==2.14.0"];
 /// Versions of confluent-kafka, whose wheels bundle librdkafka, and the Python they were built for.
 const CONFLUENT_KAFKA: &[(&str, &str)] = &[
@@ -24,7 +25,13 @@ const CONFLUENT_KAFKA: &[(&str, &str)] = &[
     ("2.5.0", "37"),
     ("2.16.0", "38"),
 ];
-const WHEEL_PLATFORMS: &[&str] = &["manylinux1_x86_64", "manylinux2010_x86_64", "manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64"];
+const WHEEL_PLATFORMS: &[&str] = &[
+    "manylinux1_x86_64",
+    "manylinux2010_x86_64",
+    "manylinux2014_x86_64",
+    "manylinux_2_17_x86_64",
+    "manylinux_2_28_x86_64",
+];
 const NODE: &[&str] = &["kafkajs@2.2.4", "@platformatic/kafka@2.12.1"];
 /// Versions of Java's kafka-clients.
 const KAFKA_CLIENTS: &[&str] = &["2.1.1", "2.8.2", "3.3.1", "3.9.1", "4.3.1"];
@@ -33,14 +40,23 @@ pub const KAFKA: &str = "4.3.1";
 
 /// Where everything is installed: `MILENA_TEST_CACHE`, else `~/.cache/milena-tests`. Outside the checkout, so that a new one finds it.
 pub fn cache() -> PathBuf {
-    std::env::var_os("MILENA_TEST_CACHE")
-        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/milena-tests"), PathBuf::from)
+    std::env::var_os("MILENA_TEST_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/tmp".into())).join(".cache/milena-tests"),
+        PathBuf::from,
+    )
 }
 
 /// Installs what is missing for the tests.
 pub fn install(everything: bool) -> Result<()> {
     fs::create_dir_all(cache()).with_context(|| format!("creating {}", cache().display()))?;
-    debian_packages(&[("kcat", "kcat"), ("cmake", "cmake"), ("java", "default-jdk-headless"), ("mvn", "maven"), ("node", "nodejs"), ("npm", "npm")])?;
+    debian_packages(&[
+        ("kcat", "kcat"),
+        ("cmake", "cmake"),
+        ("java", "default-jdk-headless"),
+        ("mvn", "maven"),
+        ("node", "nodejs"),
+        ("npm", "npm"),
+    ])?;
     for version in KAFKA_PYTHON {
         let own = format!("kafka-python=={version}");
         let packages: Vec<&str> = std::iter::once(own.as_str()).chain(PYTHON_CODECS.iter().copied()).collect();
@@ -64,8 +80,10 @@ pub fn install(everything: bool) -> Result<()> {
 
 /// Installs Apache Kafka of the version that everything is compared with.
 pub fn kafka() -> Result<()> {
-    let own: Vec<String> = ["kafka_2.13", "kafka-tools", "kafka-shell"].iter().map(|a| format!("org.apache.kafka:{a}:{KAFKA}")).collect();
-    let logging = ["log4j-slf4j-impl", "log4j-core", "log4j-1.2-api"].map(|a| format!("org.apache.logging.log4j:{a}:2.24.3"));
+    let own: Vec<String> =
+        ["kafka_2.13", "kafka-tools", "kafka-shell"].iter().map(|a| format!("org.apache.kafka:{a}:{KAFKA}")).collect();
+    let logging =
+        ["log4j-slf4j-impl", "log4j-core", "log4j-1.2-api"].map(|a| format!("org.apache.logging.log4j:{a}:2.24.3"));
     let all: Vec<&str> = own.iter().chain(&logging).map(String::as_str).collect();
     maven(&format!("kafka/{KAFKA}"), &all)
 }
@@ -88,7 +106,8 @@ fn once(folder: &str, recipe: &str, work: impl FnOnce(&Path) -> Result<()>) -> R
 }
 
 fn debian_packages(programs: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> = programs.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> =
+        programs.iter().filter(|(program, _)| !on_path(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -99,8 +118,11 @@ fn apt(packages: &[&str]) -> Result<()> {
     println!("installing {}", packages.join(", "));
     let advice = || format!("install these by hand and try again: {}", packages.join(" "));
     run(Command::new("apt-get").args(["update", "-qq"])).with_context(advice)?;
-    run(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
-        .with_context(advice)
+    run(Command::new("apt-get")
+        .args(["install", "-y", "-qq", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .with_context(advice)
 }
 
 fn on_path(program: &str) -> bool {
@@ -110,7 +132,9 @@ fn on_path(program: &str) -> bool {
 fn python(folder: &str, packages: &[&str]) -> Result<()> {
     once(folder, &packages.join(" "), |path| {
         run(Command::new("python3").args(["-m", "venv"]).arg(path))?;
-        run(Command::new(path.join("bin/python")).args(["-m", "pip", "install", "-q", "--disable-pip-version-check"]).args(packages))
+        run(Command::new(path.join("bin/python"))
+            .args(["-m", "pip", "install", "-q", "--disable-pip-version-check"])
+            .args(packages))
     })
 }
 
@@ -118,12 +142,24 @@ fn python(folder: &str, packages: &[&str]) -> Result<()> {
 fn wheel(version: &str, python: &str) -> Result<()> {
     once(&format!("librdkafka-{version}"), &format!("{version} {python}"), |path| {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:", "--python-version", python]);
+        pip.args([
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version",
+            python,
+        ]);
         for platform in WHEEL_PLATFORMS {
             pip.args(["--platform", platform]);
         }
         run(pip.arg(format!("confluent-kafka=={version}")).arg("-d").arg(path))?;
-        for file in fs::read_dir(path)?.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "whl")) {
+        for file in
+            fs::read_dir(path)?.flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "whl"))
+        {
             run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&file).arg(path))?;
             fs::remove_file(&file)?;
         }
@@ -134,7 +170,12 @@ fn wheel(version: &str, python: &str) -> Result<()> {
 fn node(folder: &str, packages: &[&str], flags: &[&str]) -> Result<()> {
     once(folder, &packages.join(" "), |path| {
         fs::write(path.join("package.json"), "{\"private\": true}\n")?;
-        run(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).args(flags).args(packages).env("CKJS_LINKING", "dynamic").current_dir(path))
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund"])
+            .args(flags)
+            .args(packages)
+            .env("CKJS_LINKING", "dynamic")
+            .current_dir(path))
     })?;
     // node looks packages up from where the script lies
     let drivers = repository().join("compat/clients/node");
@@ -151,12 +192,19 @@ fn confluent_javascript() -> Result<()> {
         apt(&libraries)?;
     }
     let headers = node_headers()?;
-    node("node-confluent", &["@confluentinc/kafka-javascript@1.10.1"], &["--build-from-source=@confluentinc/kafka-javascript", &headers])
+    node(
+        "node-confluent",
+        &["@confluentinc/kafka-javascript@1.10.1"],
+        &["--build-from-source=@confluentinc/kafka-javascript", &headers],
+    )
 }
 
 /// The flag that keeps node-gyp from downloading headers that came with node.
 fn node_headers() -> Result<String> {
-    let out = Command::new("node").args(["-p", "require('path').resolve(process.execPath, '../..')"]).output().context("node")?;
+    let out = Command::new("node")
+        .args(["-p", "require('path').resolve(process.execPath, '../..')"])
+        .output()
+        .context("node")?;
     Ok(format!("--nodedir={}", String::from_utf8(out.stdout)?.trim()))
 }
 
@@ -166,8 +214,9 @@ fn maven(folder: &str, coordinates: &[&str]) -> Result<()> {
         for c in coordinates {
             let parts: Vec<&str> = c.split(':').collect();
             let [group, artifact, version] = parts[..] else { bail!("not group:artifact:version: {c}") };
-            dependencies +=
-                &format!("<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>\n");
+            dependencies += &format!(
+                "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>\n"
+            );
         }
         fs::write(
             path.join("pom.xml"),
@@ -177,7 +226,9 @@ fn maven(folder: &str, coordinates: &[&str]) -> Result<()> {
                  <dependencies>\n{dependencies}</dependencies></project>\n"
             ),
         )?;
-        run(Command::new("mvn").args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"]).current_dir(path))
+        run(Command::new("mvn")
+            .args(["-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs"])
+            .current_dir(path))
     })
 }
 

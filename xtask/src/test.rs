@@ -8,13 +8,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{needs, repository};
 
-const HELP: &str = "usage: cargo xtask test [--unit | --all]
+const HELP: &str = "usage: cargo xtask test [--unit | --all] [--install]
 
 Installs what the tests need (through pip, npm, Maven and apt, into a cache outside the checkout) and runs them.
 Every step runs even when one before it failed; the failed ones are named at the end.
 
-  --unit   only what needs nothing from outside
-  --all    also what takes long: clients that are compiled first, long campaigns
+  --unit      only what needs nothing from outside
+  --all       also what takes long: clients that are compiled first, long campaigns
+  --install   install only
 
 MILENA_TEST_CACHE   where outside parts are kept (default: ~/.cache/milena-tests)";
 
@@ -31,11 +32,12 @@ fn cargo(name: &'static str, arguments: &[&'static str]) -> Step {
 
 /// Entry.
 pub fn run(arguments: &[String]) -> Result<()> {
-    let (mut unit, mut all) = (false, false);
+    let (mut unit, mut all, mut install_only) = (false, false, false);
     for a in arguments {
         match a.as_str() {
             "--unit" => unit = true,
             "--all" => all = true,
+            "--install" => install_only = true,
             "--help" | "-h" => {
                 println!("{HELP}");
                 return Ok(());
@@ -47,6 +49,9 @@ pub fn run(arguments: &[String]) -> Result<()> {
     if !unit {
         needs::install(all)?;
     }
+    if install_only {
+        return Ok(());
+    }
     let mut steps = vec![
         cargo("lints", &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]),
         cargo("codegen is fresh", &["xtask", "codegen", "--check"]),
@@ -57,7 +62,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
     ];
     if !unit {
         // each of these starts brokers and clients of its own: more at once than cores only adds noise
-        steps.push(cargo("outside clients and tools", &["test", "--package", "milena-compat", "--", "--test-threads=3"]));
+        steps.push(cargo(
+            "outside clients and tools",
+            &["test", "--package", "milena-compat", "--", "--test-threads=3"],
+        ));
     }
     let mut failed = Vec::new();
     for (i, step) in steps.iter().enumerate() {
@@ -77,7 +85,8 @@ fn execute(step: &Step, all: bool) -> Result<bool> {
     if all {
         command.env("MILENA_TEST_ALL", "1");
     }
-    let status = command.env("CARGO_TARGET_DIR", target()).status().with_context(|| format!("starting {}", step.program))?;
+    let status =
+        command.env("CARGO_TARGET_DIR", target()).status().with_context(|| format!("starting {}", step.program))?;
     Ok(status.success())
 }
 
