@@ -77,7 +77,7 @@ impl MetadataDelta {
                 (None, None) => {}
             }
         }
-        delta.changed_partitions.sort_by(|a, b| (a.topic_id, a.partition).cmp(&(b.topic_id, b.partition)));
+        delta.changed_partitions.sort_by_key(|changed| (changed.topic_id, changed.partition));
         if !Arc::ptr_eq(&previous.cluster, &image.cluster) {
             delta.changed_brokers = differing_keys(&previous.cluster.brokers, &image.cluster.brokers);
         }

@@ -14,7 +14,7 @@ pub mod testing;
 
 pub use batch::{BatchError, LogBatch, MAX_BATCH_BYTES, read_batches};
 pub use core::{Input, Output, RaftConfig, RaftCore, Role, Voter};
-pub use log::{OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
+pub use log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 pub use node::{AppendError, QuorumStatus, RaftError, RaftNode, ReadError};
 pub use quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 pub use snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};

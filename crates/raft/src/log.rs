@@ -46,6 +46,18 @@ pub struct SnapshotFile {
     pub size_in_bytes: u64,
 }
 
+/// News of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogNews {
+    /// Everything below this offset is on disk.
+    Durable(i64),
+    /// Nothing more ever will be.
+    Failed,
+}
+
+/// Who is told.
+pub type LogListener = Arc<dyn Fn(LogNews) + Send + Sync>;
+
 /// The log of `__cluster_metadata-0` and the snapshots beside it. Appends come from one caller at a time.
 pub trait RaftLog: Send + Sync {
     fn start_offset(&self) -> i64;
@@ -75,8 +87,11 @@ pub trait RaftLog: Send + Sync {
     /// Bytes of the log without its snapshots.
     fn size_in_bytes(&self) -> u64;
 
-    /// Registers who is told the durable end whenever it rose. May be called from another thread.
-    fn on_durable(&self, listener: Arc<dyn Fn(i64) + Send + Sync>);
+    /// Registers who is told what became of appends; once per log. May call from another thread, and during an append.
+    fn set_listener(&self, listener: LogListener);
+
+    /// Everything below is committed, and may be forgotten once a snapshot holds it.
+    fn set_high_watermark(&self, offset: i64);
 
     /// Complete snapshots, oldest first.
     fn snapshots(&self) -> Result<Vec<SnapshotFile>, RaftLogError>;

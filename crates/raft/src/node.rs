@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::batch::{BatchError, LogBatch, read_batches};
 use crate::core::{Input, Output, RaftConfig, RaftCore};
-use crate::log::{OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
+use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 use crate::snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
 
@@ -83,7 +83,7 @@ pub struct RaftNode {
     votes: Box<dyn QuorumStateStore>,
     clock: Arc<dyn Clock>,
     status: watch::Sender<QuorumStatus>,
-    durable: watch::Receiver<i64>,
+    news: watch::Receiver<LogNews>,
 }
 
 impl RaftNode {
@@ -116,16 +116,19 @@ impl RaftNode {
         }
         let last_epoch = log.last_epoch().max(snapshot.map_or(0, |id| id.epoch));
         let core = RaftCore::new(config, state, log.end_offset(), log.durable_end_offset(), last_epoch, snapshot_end);
-        let (durable_sender, durable) = watch::channel(log.durable_end_offset());
-        log.on_durable(Arc::new(move |end_offset| {
-            durable_sender.send_if_modified(|known| {
-                let rose = end_offset > *known;
-                *known = end_offset.max(*known);
-                rose
+        let (news_sender, news) = watch::channel(LogNews::Durable(log.durable_end_offset()));
+        log.set_listener(Arc::new(move |latest| {
+            news_sender.send_if_modified(|known| match (*known, latest) {
+                (LogNews::Failed, _) => false,
+                (LogNews::Durable(before), LogNews::Durable(now)) if now <= before => false,
+                _ => {
+                    *known = latest;
+                    true
+                }
             });
         }));
         let (status, _) = watch::channel(status_of(&core, false));
-        let node = RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, durable };
+        let node = RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, news };
         {
             let mut inner = node.lock();
             node.step(&mut inner, Input::Start)?;
@@ -135,12 +138,21 @@ impl RaftNode {
         Ok(Arc::new(node))
     }
 
-    /// Follows the log's durable end until the node is dropped by everybody else or its log is closed.
+    /// Follows what becomes of appends, until the log fails or is closed.
     pub async fn run(self: Arc<Self>) {
-        let mut durable = self.durable.clone();
+        let mut news = self.news.clone();
         loop {
-            let end_offset = *durable.borrow_and_update();
-            if self.step(&mut self.lock(), Input::Durable { end_offset }).is_err() || durable.changed().await.is_err() {
+            let input = match *news.borrow_and_update() {
+                LogNews::Durable(end_offset) => Input::Durable { end_offset },
+                LogNews::Failed => Input::LogFailed,
+            };
+            let failed = input == Input::LogFailed;
+            let stepped = {
+                let mut inner = self.lock();
+                inner.failed |= failed;
+                self.step(&mut inner, input)
+            };
+            if failed || stepped.is_err() || news.changed().await.is_err() {
                 return;
             }
         }
@@ -271,6 +283,10 @@ impl RaftNode {
             result = match output {
                 Output::WriteQuorumState(state) => self.votes.write(&state.to_json()).map_err(RaftError::from),
                 Output::AppendBatch(batch) => self.log.append(batch.clone(), now).map_err(RaftError::from),
+                Output::HighWatermark(offset) => {
+                    self.log.set_high_watermark(*offset);
+                    Ok(())
+                }
                 _ => Ok(()),
             };
             if result.is_err() {

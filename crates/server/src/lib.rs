@@ -1,4 +1,5 @@
 //! server
 
 pub mod quorum;
+pub mod raft_log;
 pub mod storage_format;

@@ -62,6 +62,7 @@ pub struct Quorum {
     pub controller: Controller,
     pub cache: MetadataCache,
     published: watch::Sender<i64>,
+    ready: watch::Sender<bool>,
     config: QuorumConfig,
     clock: Arc<dyn Clock>,
 }
@@ -111,14 +112,15 @@ impl Quorum {
         };
         let controller = Controller::new(controller, Arc::new(RaftMetadataLog(raft.clone())), clock.clone());
         let (published, _) = watch::channel(-1);
-        Ok(Quorum { raft, controller, cache: MetadataCache::default(), published, config, clock })
+        let (ready, _) = watch::channel(false);
+        Ok(Quorum { raft, controller, cache: MetadataCache::default(), published, ready, config, clock })
     }
 
-    /// Waits until an image with a `metadata.version` is published: the cluster has begun.
+    /// Waits until this node knows all that was committed before, and the cluster has begun: an image with a
+    /// `metadata.version` is published.
     pub async fn ready(&self) {
-        let begun = |_: &i64| self.cache.load().features.metadata_version > 0;
         // The sender lives as long as `self`.
-        let _ = self.published.subscribe().wait_for(begun).await;
+        let _ = self.ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     /// Offset of the last record published on this node; changes are waited for.
@@ -207,7 +209,10 @@ impl<'a> Follower<'a> {
         let offset = self.loader.published().last_offset();
         self.quorum.published.send_if_modified(|known| std::mem::replace(known, offset) != offset);
         self.quorum.controller.on_committed(offset);
-        self.follow_leadership()
+        self.follow_leadership()?;
+        let ready = self.leading.is_some() && self.loader.published().features.metadata_version > 0;
+        self.quorum.ready.send_if_modified(|known| !std::mem::replace(known, *known || ready) && ready);
+        Ok(())
     }
 
     fn load_snapshot(&mut self) -> Result<(), QuorumError> {
@@ -241,7 +246,7 @@ impl<'a> Follower<'a> {
             Some(start) if self.loader.next_offset() > start && self.leading != Some(status.epoch) => {
                 self.leading = Some(status.epoch);
                 let open = self.loader.in_transaction();
-                self.quorum.controller.on_become_leader(status.epoch, self.loader.stable_image().clone(), open)?;
+                self.quorum.controller.on_become_leader(status.epoch, self.loader.stable_image(), open)?;
                 self.register_controller()?;
             }
             None if self.leading.take().is_some() => self.quorum.controller.on_resign(),

@@ -8,9 +8,7 @@ use bytes::Bytes;
 use milena_common::Now;
 use milena_protocol::records::{BatchView, batches};
 
-use crate::log::{OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
-
-type Listener = Arc<dyn Fn(i64) + Send + Sync>;
+use crate::log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 
 #[derive(Default)]
 struct State {
@@ -19,7 +17,7 @@ struct State {
     durable: i64,
     batches: Vec<BatchView>,
     snapshots: BTreeMap<OffsetAndEpoch, Bytes>,
-    listeners: Vec<Listener>,
+    listeners: Vec<LogListener>,
     lazy: bool,
     broken: bool,
 }
@@ -54,7 +52,7 @@ impl MemoryLog {
             state.durable = state.end;
             (state.listeners.clone(), state.end)
         };
-        listeners.iter().for_each(|listener| listener(end));
+        listeners.iter().for_each(|listener| listener(LogNews::Durable(end)));
     }
 
     /// Loses what is not durable, as a crash does.
@@ -151,9 +149,11 @@ impl RaftLog for MemoryLog {
         self.lock().batches.iter().map(|b| b.size_in_bytes() as u64).sum()
     }
 
-    fn on_durable(&self, listener: Listener) {
+    fn set_listener(&self, listener: LogListener) {
         self.lock().listeners.push(listener);
     }
+
+    fn set_high_watermark(&self, _offset: i64) {}
 
     fn snapshots(&self) -> Result<Vec<SnapshotFile>, RaftLogError> {
         let state = self.lock();

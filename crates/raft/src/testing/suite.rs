@@ -8,7 +8,7 @@ use bytes::Bytes;
 use milena_common::Now;
 
 use crate::batch::{data_batch, read_batches};
-use crate::log::{OffsetAndEpoch, RaftLog, RaftLogError};
+use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError};
 
 const NOW: Now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
 
@@ -38,8 +38,10 @@ pub fn appends_are_read_and_durable<L: RaftLog>(log: &L) {
     assert_eq!((log.start_offset(), log.end_offset(), log.last_epoch()), (0, 0, 0));
     let told = std::sync::Arc::new(std::sync::atomic::AtomicI64::new(0));
     let teller = told.clone();
-    log.on_durable(std::sync::Arc::new(move |end| {
-        teller.fetch_max(end, std::sync::atomic::Ordering::SeqCst);
+    log.set_listener(std::sync::Arc::new(move |news| {
+        if let LogNews::Durable(end) = news {
+            teller.fetch_max(end, std::sync::atomic::Ordering::SeqCst);
+        }
     }));
     log.append(batch(0, 1, &["a"]), NOW).expect("appends");
     log.append(batch(1, 1, &["b", "c"]), NOW).expect("appends");
@@ -84,6 +86,7 @@ pub fn keeps_snapshots<L: RaftLog>(log: &L) {
     let listed: Vec<_> = log.snapshots().expect("lists").iter().map(|s| (s.id.offset, s.size_in_bytes)).collect();
     assert_eq!(listed, [(2, 3), (4, 4)]);
     assert_eq!(log.read_snapshot(id(2, 1)).expect("reads"), "two");
+    log.set_high_watermark(6);
     log.advance_start_offset(4).expect("advances");
     assert_eq!(log.start_offset(), 4);
     assert_eq!(values(log, 4), ["x", "x"]);
