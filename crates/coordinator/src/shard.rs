@@ -56,9 +56,7 @@ pub struct Runtime<S: Shard> {
 
 impl<S: Shard> Clone for Runtime<S> {
     fn clone(&self) -> Self {
-        Runtime {
-            inner: self.inner.clone(),
-        }
+        Runtime { inner: self.inner.clone() }
     }
 }
 
@@ -135,35 +133,21 @@ impl<S: Shard> Runtime<S> {
     /// This broker became the leader of `partition`: load it. Ready when the shard serves (or the load was overtaken).
     pub async fn on_election(&self, partition: i32, leader_epoch: i32) {
         let inner = &self.inner;
-        let slot = inner
-            .slots
-            .lock()
-            .entry(partition)
-            .or_insert_with(|| Arc::new(Mutex::new(Slot::Inactive)))
-            .clone();
+        let slot = inner.slots.lock().entry(partition).or_insert_with(|| Arc::new(Mutex::new(Slot::Inactive))).clone();
         let load_id = inner.next_id.fetch_add(1, Ordering::Relaxed);
         {
             let mut state = slot.lock();
             match &*state {
-                Slot::Loading {
-                    leader_epoch: known,
-                    ..
+                Slot::Loading { leader_epoch: known, .. } | Slot::Active(Active { leader_epoch: known, .. })
+                    if *known >= leader_epoch =>
+                {
+                    return;
                 }
-                | Slot::Active(Active {
-                    leader_epoch: known,
-                    ..
-                }) if *known >= leader_epoch => return,
                 _ => {}
             }
-            *state = Slot::Loading {
-                leader_epoch,
-                load_id,
-            };
+            *state = Slot::Loading { leader_epoch, load_id };
         }
-        inner
-            .clone()
-            .load(partition, slot, leader_epoch, load_id)
-            .await;
+        inner.clone().load(partition, slot, leader_epoch, load_id).await;
     }
 
     /// This broker is no longer the leader of `partition`: whoever waits is told NOT_COORDINATOR.
@@ -230,12 +214,7 @@ impl<S: Shard> Inner<S> {
         partition: i32,
         op: impl FnOnce(&mut Active<S>, Now) -> (Vec<S::Record>, Option<Release>),
     ) -> Result<(), ErrorCode> {
-        let slot = self
-            .slots
-            .lock()
-            .get(&partition)
-            .cloned()
-            .ok_or(ErrorCode::NotCoordinator)?;
+        let slot = self.slots.lock().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)?;
         let mut state = slot.lock();
         let active = match &mut *state {
             Slot::Inactive => return Err(ErrorCode::NotCoordinator),
@@ -258,17 +237,8 @@ impl<S: Shard> Inner<S> {
         Ok(())
     }
 
-    fn run_timers(
-        &self,
-        partition: i32,
-        active: &mut Active<S>,
-        now: Now,
-    ) -> Result<(), ErrorCode> {
-        while let Some(Outcome {
-            records,
-            response: (),
-        }) = active.shard.on_timer(now)
-        {
+    fn run_timers(&self, partition: i32, active: &mut Active<S>, now: Now) -> Result<(), ErrorCode> {
+        while let Some(Outcome { records, response: () }) = active.shard.on_timer(now) {
             self.finish(partition, active, records, None, now)?;
         }
         Ok(())
@@ -316,24 +286,12 @@ impl<S: Shard> Inner<S> {
             }
         }
         active.in_flight.fetch_add(1, Ordering::AcqRel);
-        active
-            .commits
-            .send(Commit { committed, release })
-            .map_err(|_| ErrorCode::NotCoordinator)
+        active.commits.send(Commit { committed, release }).map_err(|_| ErrorCode::NotCoordinator)
     }
 
     /// Drops the state in memory, which may be ahead of the log, and loads the partition again.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a reload outlives the request that noticed the failure"
-    )]
-    fn fail(
-        self: &Arc<Self>,
-        partition: i32,
-        slot: &Arc<Mutex<Slot<S>>>,
-        state: &mut Slot<S>,
-        error: ErrorCode,
-    ) {
+    #[expect(clippy::disallowed_methods, reason = "a reload outlives the request that noticed the failure")]
+    fn fail(self: &Arc<Self>, partition: i32, slot: &Arc<Mutex<Slot<S>>>, state: &mut Slot<S>, error: ErrorCode) {
         let Slot::Active(active) = &*state else {
             return;
         };
@@ -345,24 +303,12 @@ impl<S: Shard> Inner<S> {
             "append to coordinator partition failed; loading it again"
         );
         let load_id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        *state = Slot::Loading {
-            leader_epoch,
-            load_id,
-        };
-        tokio::spawn(
-            self.clone()
-                .load(partition, slot.clone(), leader_epoch, load_id),
-        );
+        *state = Slot::Loading { leader_epoch, load_id };
+        tokio::spawn(self.clone().load(partition, slot.clone(), leader_epoch, load_id));
     }
 
     /// Replays the partition into a fresh shard and makes it active, unless another election or a resignation came first.
-    async fn load(
-        self: Arc<Self>,
-        partition: i32,
-        slot: Arc<Mutex<Slot<S>>>,
-        leader_epoch: i32,
-        load_id: u64,
-    ) {
+    async fn load(self: Arc<Self>, partition: i32, slot: Arc<Mutex<Slot<S>>>, leader_epoch: i32, load_id: u64) {
         let mine = |state: &Slot<S>| matches!(state, Slot::Loading { load_id: current, .. } if *current == load_id);
         loop {
             match self.replay_log(partition, &slot, &mine).await {
@@ -387,12 +333,7 @@ impl<S: Shard> Inner<S> {
                         commits,
                     });
                     drop(state);
-                    tracing::info!(
-                        partition,
-                        leader_epoch,
-                        next_offset,
-                        "loaded coordinator partition"
-                    );
+                    tracing::info!(partition, leader_epoch, next_offset, "loaded coordinator partition");
                     if let Some(deadline) = deadline {
                         self.wake_ticker(deadline);
                     }
@@ -427,8 +368,7 @@ impl<S: Shard> Inner<S> {
             let batch = self.writer.load(partition, from_offset).await?;
             for loaded in batch.records {
                 let offset = match &loaded {
-                    LoadedRecord::Record { offset, .. }
-                    | LoadedRecord::TransactionEnd { offset, .. } => *offset,
+                    LoadedRecord::Record { offset, .. } | LoadedRecord::TransactionEnd { offset, .. } => *offset,
                 };
                 shard.replay(offset, &S::decode(loaded));
                 next_offset = offset + 1;
@@ -444,10 +384,7 @@ impl<S: Shard> Inner<S> {
         }
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "one task per loaded shard releases answers in order"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "one task per loaded shard releases answers in order")]
     fn spawn_committer(
         self: &Arc<Self>,
         partition: i32,
@@ -468,12 +405,8 @@ impl<S: Shard> Inner<S> {
                     }
                 }
                 in_flight.fetch_sub(1, Ordering::AcqRel);
-                release
-                    .into_iter()
-                    .for_each(|release| release(failed.map_or(Ok(()), Err)));
-                if let (Some(error), Some(inner), Some(slot)) =
-                    (failed, inner.upgrade(), slot.upgrade())
-                {
+                release.into_iter().for_each(|release| release(failed.map_or(Ok(()), Err)));
+                if let (Some(error), Some(inner), Some(slot)) = (failed, inner.upgrade(), slot.upgrade()) {
                     let mut state = slot.lock();
                     if matches!(&*state, Slot::Active(active) if active.load_id == load_id) {
                         inner.fail(partition, &slot, &mut state, error);
@@ -484,12 +417,7 @@ impl<S: Shard> Inner<S> {
     }
 
     fn tick(self: &Arc<Self>) -> Option<u64> {
-        let slots: Vec<_> = self
-            .slots
-            .lock()
-            .iter()
-            .map(|(partition, slot)| (*partition, slot.clone()))
-            .collect();
+        let slots: Vec<_> = self.slots.lock().iter().map(|(partition, slot)| (*partition, slot.clone())).collect();
         let mut earliest: Option<u64> = None;
         for (partition, slot) in slots {
             let mut state = slot.lock();
@@ -508,11 +436,7 @@ impl<S: Shard> Inner<S> {
     }
 
     fn wake_ticker(&self, deadline_ms: u64) {
-        if self
-            .ticker_deadline_ms
-            .fetch_min(deadline_ms, Ordering::AcqRel)
-            > deadline_ms
-        {
+        if self.ticker_deadline_ms.fetch_min(deadline_ms, Ordering::AcqRel) > deadline_ms {
             self.ticker_wake.notify_one();
         }
     }
@@ -526,14 +450,10 @@ async fn run_ticker<S: Shard>(weak: Weak<Inner<S>>) {
         let Some(inner) = weak.upgrade() else { return };
         inner.ticker_deadline_ms.store(u64::MAX, Ordering::Release);
         if let Some(deadline) = inner.tick() {
-            inner
-                .ticker_deadline_ms
-                .fetch_min(deadline, Ordering::AcqRel);
+            inner.ticker_deadline_ms.fetch_min(deadline, Ordering::AcqRel);
         }
         let deadline = inner.ticker_deadline_ms.load(Ordering::Acquire);
-        let sleep_ms = deadline
-            .saturating_sub(inner.clock.now().mono_ms)
-            .clamp(1, MAX_SLEEP_MS);
+        let sleep_ms = deadline.saturating_sub(inner.clock.now().mono_ms).clamp(1, MAX_SLEEP_MS);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(sleep_ms)) => {}
             () = inner.ticker_wake.notified() => {}
@@ -542,10 +462,7 @@ async fn run_ticker<S: Shard>(weak: Weak<Inner<S>>) {
 }
 
 /// Cuts records into batches the log takes. A record that is too large alone is left for the log to refuse.
-fn split_batches(
-    records: Vec<CoordinatorRecord>,
-    max_batch_bytes: usize,
-) -> Vec<Vec<CoordinatorRecord>> {
+fn split_batches(records: Vec<CoordinatorRecord>, max_batch_bytes: usize) -> Vec<Vec<CoordinatorRecord>> {
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     let mut batch_bytes = 0;

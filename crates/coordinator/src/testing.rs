@@ -23,11 +23,7 @@ pub struct MemoryLog {
 
 impl Default for MemoryLog {
     fn default() -> Self {
-        MemoryLog {
-            partitions: Arc::default(),
-            not_led: Arc::default(),
-            verdict: watch::Sender::new(Some(Ok(()))),
-        }
+        MemoryLog { partitions: Arc::default(), not_led: Arc::default(), verdict: watch::Sender::new(Some(Ok(()))) }
     }
 }
 
@@ -59,11 +55,7 @@ impl MemoryLog {
 
     /// The records of a partition; those of failed appends are among them, as in a real log.
     pub fn records(&self, partition: i32) -> Vec<CoordinatorRecord> {
-        self.partitions
-            .lock()
-            .get(&partition)
-            .cloned()
-            .unwrap_or_default()
+        self.partitions.lock().get(&partition).cloned().unwrap_or_default()
     }
 
     /// Puts the content of a partition.
@@ -73,12 +65,7 @@ impl MemoryLog {
 }
 
 impl PartitionWriter for MemoryLog {
-    fn append(
-        &self,
-        partition: i32,
-        records: Vec<CoordinatorRecord>,
-        _now: Now,
-    ) -> BoxFuture<Result<i64, ErrorCode>> {
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, _now: Now) -> BoxFuture<Result<i64, ErrorCode>> {
         if self.not_led.lock().contains(&partition) {
             return Box::pin(async { Err(ErrorCode::NotLeaderOrFollower) });
         }
@@ -94,13 +81,8 @@ impl PartitionWriter for MemoryLog {
         };
         let mut verdict = self.verdict.subscribe();
         Box::pin(async move {
-            let decided = verdict
-                .wait_for(Option::is_some)
-                .await
-                .map_err(|_| ErrorCode::KafkaStorageError)?;
-            decided
-                .unwrap_or(Err(ErrorCode::KafkaStorageError))
-                .map(|()| last_offset)
+            let decided = verdict.wait_for(Option::is_some).await.map_err(|_| ErrorCode::KafkaStorageError)?;
+            decided.unwrap_or(Err(ErrorCode::KafkaStorageError)).map(|()| last_offset)
         })
     }
 
@@ -120,12 +102,7 @@ impl PartitionWriter for MemoryLog {
             })
             .collect();
         let next_offset = (end < records.len()).then_some(end as i64);
-        Box::pin(async move {
-            Ok(LoadedBatch {
-                records: loaded,
-                next_offset,
-            })
-        })
+        Box::pin(async move { Ok(LoadedBatch { records: loaded, next_offset }) })
     }
 }
 
@@ -135,41 +112,20 @@ impl PartitionWriter for MemoryLog {
 /// # Panics
 /// When the implementation does not keep the contract.
 pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_led: i32) {
-    let now = Now {
-        mono_ms: 1,
-        wall_ms: 1_700_000_000_000,
-    };
+    let now = Now { mono_ms: 1, wall_ms: 1_700_000_000_000 };
     let record = |key: &str, value: Option<&str>| CoordinatorRecord {
         key: Bytes::copy_from_slice(key.as_bytes()),
         value: value.map(|value| Bytes::copy_from_slice(value.as_bytes())),
     };
 
-    assert_eq!(
-        loaded_records(writer, led).await,
-        Ok(Vec::new()),
-        "an empty log loads as nothing"
-    );
+    assert_eq!(loaded_records(writer, led).await, Ok(Vec::new()), "an empty log loads as nothing");
 
     // One batch: dense offsets, null and empty values told apart.
-    let first = vec![
-        record("a", Some("1")),
-        record("b", None),
-        record("c", Some("")),
-        record("", Some("empty key")),
-    ];
-    let last_offset = writer
-        .append(led, first.clone(), now)
-        .await
-        .expect("committed");
+    let first = vec![record("a", Some("1")), record("b", None), record("c", Some("")), record("", Some("empty key"))];
+    let last_offset = writer.append(led, first.clone(), now).await.expect("committed");
     let mut expected = first;
     let loaded = loaded_records(writer, led).await.expect("loads");
-    assert_eq!(
-        loaded
-            .iter()
-            .map(|(_, record)| record.clone())
-            .collect::<Vec<_>>(),
-        expected
-    );
+    assert_eq!(loaded.iter().map(|(_, record)| record.clone()).collect::<Vec<_>>(), expected);
     assert_eq!(
         loaded.last().map(|(offset, _)| *offset),
         Some(last_offset),
@@ -179,10 +135,7 @@ pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_
     // Calls land in the order they were made, whatever becomes of their futures.
     let mut futures = Vec::new();
     for n in 0..50 {
-        let batch = vec![
-            record(&format!("k{n}"), Some("x")),
-            record(&format!("k{n}"), Some(&"y".repeat(n))),
-        ];
+        let batch = vec![record(&format!("k{n}"), Some("x")), record(&format!("k{n}"), Some(&"y".repeat(n)))];
         expected.extend(batch.clone());
         let future = writer.append(led, batch, now);
         if n % 5 == 3 {
@@ -194,38 +147,19 @@ pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_
     let mut known = last_offset;
     while let Some(future) = futures.pop() {
         let offset = future.await.expect("committed");
-        assert!(
-            offset > last_offset && (known == last_offset || offset < known),
-            "later calls have later offsets"
-        );
+        assert!(offset > last_offset && (known == last_offset || offset < known), "later calls have later offsets");
         known = offset;
     }
     let loaded = loaded_records(writer, led).await.expect("loads");
-    assert_eq!(
-        loaded
-            .iter()
-            .map(|(_, record)| record.clone())
-            .collect::<Vec<_>>(),
-        expected
-    );
-    assert!(
-        loaded.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0),
-        "nothing else was written, so offsets are dense"
-    );
+    assert_eq!(loaded.iter().map(|(_, record)| record.clone()).collect::<Vec<_>>(), expected);
+    assert!(loaded.windows(2).all(|pair| pair[0].0 + 1 == pair[1].0), "nothing else was written, so offsets are dense");
 
     // From the middle, also of a batch.
     let (middle_offset, _) = loaded[loaded.len() / 2];
     let from_middle = writer.load(led, middle_offset).await.expect("loads");
     match from_middle.records.first() {
-        Some(LoadedRecord::Record {
-            offset,
-            producer_id,
-            record,
-        }) => {
-            assert_eq!(
-                (*offset, *producer_id, record),
-                (middle_offset, -1, &loaded[loaded.len() / 2].1)
-            );
+        Some(LoadedRecord::Record { offset, producer_id, record }) => {
+            assert_eq!((*offset, *producer_id, record), (middle_offset, -1, &loaded[loaded.len() / 2].1));
         }
         other => panic!("expected the record at {middle_offset}, not {other:?}"),
     }
@@ -234,27 +168,15 @@ pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_
     let max_batch_bytes = writer.max_batch_bytes(led);
     let overhead_bytes = record("big", Some("")).size_in_bytes();
     let big = record("big", Some(&"z".repeat(max_batch_bytes - overhead_bytes)));
-    writer
-        .append(led, vec![big.clone()], now)
-        .await
-        .expect("the largest batch fits");
+    writer.append(led, vec![big.clone()], now).await.expect("the largest batch fits");
     expected.push(big);
     let too_big = record("big", Some(&"z".repeat(max_batch_bytes + 1_024)));
-    assert_eq!(
-        writer.append(led, vec![too_big], now).await,
-        Err(ErrorCode::MessageTooLarge)
-    );
+    assert_eq!(writer.append(led, vec![too_big], now).await, Err(ErrorCode::MessageTooLarge));
     let loaded = loaded_records(writer, led).await.expect("loads");
     assert_eq!(loaded.len(), expected.len());
 
-    assert_eq!(
-        writer.append(not_led, vec![record("a", None)], now).await,
-        Err(ErrorCode::NotLeaderOrFollower)
-    );
-    assert_eq!(
-        loaded_records(writer, not_led).await,
-        Err(ErrorCode::NotLeaderOrFollower)
-    );
+    assert_eq!(writer.append(not_led, vec![record("a", None)], now).await, Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(loaded_records(writer, not_led).await, Err(ErrorCode::NotLeaderOrFollower));
 }
 
 /// All records of a partition with their offsets, stretch by stretch as the coordinator loads them.
@@ -265,16 +187,10 @@ pub async fn loaded_records(
     let mut all = Vec::new();
     let mut from_offset = 0;
     loop {
-        let LoadedBatch {
-            records,
-            next_offset,
-        } = writer.load(partition, from_offset).await?;
+        let LoadedBatch { records, next_offset } = writer.load(partition, from_offset).await?;
         for loaded in records {
             if let LoadedRecord::Record { offset, record, .. } = loaded {
-                assert!(
-                    offset >= from_offset && all.last().is_none_or(|(last, _)| *last < offset),
-                    "offsets ascend"
-                );
+                assert!(offset >= from_offset && all.last().is_none_or(|(last, _)| *last < offset), "offsets ascend");
                 all.push((offset, record));
             }
         }

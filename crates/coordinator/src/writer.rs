@@ -34,17 +34,9 @@ pub(crate) const RECORD_OVERHEAD_BYTES: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LoadedRecord {
     /// A record. `producer_id` is -1 unless it belongs to a transaction whose marker comes later.
-    Record {
-        offset: i64,
-        producer_id: i64,
-        record: CoordinatorRecord,
-    },
+    Record { offset: i64, producer_id: i64, record: CoordinatorRecord },
     /// A control record that ends the transaction of `producer_id`.
-    TransactionEnd {
-        offset: i64,
-        producer_id: i64,
-        committed: bool,
-    },
+    TransactionEnd { offset: i64, producer_id: i64, committed: bool },
 }
 
 /// A stretch of a partition. `next_offset` is where to go on; `None` when the end of the log was reached.
@@ -72,12 +64,7 @@ pub struct LoadedBatch {
 /// - **Load.** See `load`.
 pub trait PartitionWriter: Send + Sync + 'static {
     /// Appends the records, of which there is at least one, as one batch. See the trait.
-    fn append(
-        &self,
-        partition: i32,
-        records: Vec<CoordinatorRecord>,
-        now: Now,
-    ) -> BoxFuture<Result<i64, ErrorCode>>;
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> BoxFuture<Result<i64, ErrorCode>>;
 
     /// Reads from `from_offset` towards the end of the log, in stretches of bounded size (`offsets.load.buffer.size`), whole
     /// batches each. An offset below the log start, such as the 0 that a load begins with, stands for the log start.

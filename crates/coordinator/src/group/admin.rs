@@ -11,7 +11,7 @@ use milena_protocol::messages::list_groups_response::ListedGroup;
 
 use super::classic::{ClassicGroup, State};
 use super::fx::TimerKey;
-use super::record::GroupRecord;
+use super::record::{GroupKind, GroupRecord};
 use super::{GroupContext, GroupOutcome, GroupShard};
 
 /// State of a group that is not there, as old clients are told.
@@ -22,35 +22,29 @@ impl GroupShard {
     /// ListGroups: the groups that pass both filters; an empty filter passes all, names are compared without case.
     pub fn list_groups(&self, request: &ListGroupsRequest) -> Vec<ListedGroup> {
         let passes = |filter: &[String], value: &str| {
-            filter.is_empty()
-                || filter
-                    .iter()
-                    .any(|wanted| wanted.eq_ignore_ascii_case(value))
+            filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        if !passes(&request.types_filter, CLASSIC) {
-            return Vec::new();
-        }
-        let live = self.soft.groups.values().map(|group| {
-            (
-                &group.id,
-                group.state,
-                group.protocol_type.as_deref().unwrap_or_default(),
-            )
+        let live = self
+            .soft
+            .groups
+            .values()
+            .map(|group| (&group.id, group.state, group.protocol_type.as_deref().unwrap_or_default(), CLASSIC));
+        let simple = self.hard.groups().filter(|(id, _)| !self.soft.groups.contains_key(*id)).map(|(id, recorded)| {
+            let kind = recorded.foreign_kind();
+            // A streams group has no protocol type of its own, the others are consumers.
+            let protocol_type = kind.map_or("", |kind| if kind == GroupKind::Share { "share" } else { kind.name() });
+            (id, State::Empty, protocol_type, kind.map_or(CLASSIC, GroupKind::name))
         });
-        let simple = self
-            .hard
-            .groups()
-            .map(|(id, _)| id)
-            .filter(|id| !self.soft.groups.contains_key(*id))
-            .map(|id| (id, State::Empty, ""));
         let mut listed: Vec<ListedGroup> = live
             .chain(simple)
-            .filter(|(_, state, _)| passes(&request.states_filter, state.name()))
-            .map(|(id, state, protocol_type)| ListedGroup {
+            .filter(|(_, state, _, group_type)| {
+                passes(&request.states_filter, state.name()) && passes(&request.types_filter, group_type)
+            })
+            .map(|(id, state, protocol_type, group_type)| ListedGroup {
                 group_id: id.to_string(),
                 protocol_type: protocol_type.to_owned(),
                 group_state: state.name().to_owned(),
-                group_type: CLASSIC.to_owned(),
+                group_type: group_type.to_owned(),
             })
             .collect();
         listed.sort_unstable_by(|a, b| a.group_id.cmp(&b.group_id));
@@ -59,47 +53,35 @@ impl GroupShard {
 
     /// DescribeGroups of one group. Before v6 a missing group is `Dead` without an error (KIP-1043).
     pub fn describe_group(&self, cx: &GroupContext, group_id: &str) -> DescribedGroup {
-        let described = DescribedGroup {
-            group_id: group_id.to_owned(),
-            ..Default::default()
-        };
+        let described = DescribedGroup { group_id: group_id.to_owned(), ..Default::default() };
+        let recorded = self.hard.group(group_id);
+        let is_foreign = recorded.is_some_and(|recorded| recorded.foreign_kind().is_some());
         match self.soft.groups.get(group_id) {
             Some(group) => describe(group, described),
-            None if self.hard.group(group_id).is_some() => DescribedGroup {
-                group_state: State::Empty.name().to_owned(),
-                ..described
-            },
+            None if recorded.is_some() && !is_foreign => {
+                DescribedGroup { group_state: State::Empty.name().to_owned(), ..described }
+            }
             None if cx.api_version >= 6 => DescribedGroup {
                 group_state: DEAD.to_owned(),
                 error_code: ErrorCode::GroupIdNotFound.code(),
-                error_message: Some(format!("Group {group_id} not found.")),
+                error_message: Some(if is_foreign {
+                    format!("Group {group_id} is not a classic group.")
+                } else {
+                    format!("Group {group_id} not found.")
+                }),
                 ..described
             },
-            None => DescribedGroup {
-                group_state: DEAD.to_owned(),
-                ..described
-            },
+            None => DescribedGroup { group_state: DEAD.to_owned(), ..described },
         }
     }
 
     /// DeleteGroups of one group: tombstones for its offsets and for itself.
     ///
     /// Errors: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP.
-    pub fn delete_group(
-        &mut self,
-        group_id: &str,
-        _now: Now,
-    ) -> GroupOutcome<DeletableGroupResult> {
-        let result = |error: ErrorCode| DeletableGroupResult {
-            group_id: group_id.to_owned(),
-            error_code: error.code(),
-        };
-        if self
-            .soft
-            .groups
-            .get(group_id)
-            .is_some_and(|group| group.state != State::Empty)
-        {
+    pub fn delete_group(&mut self, group_id: &str, _now: Now) -> GroupOutcome<DeletableGroupResult> {
+        let result =
+            |error: ErrorCode| DeletableGroupResult { group_id: group_id.to_owned(), error_code: error.code() };
+        if self.soft.groups.get(group_id).is_some_and(|group| group.state != State::Empty) {
             return Outcome::response(result(ErrorCode::NonEmptyGroup));
         }
         if !self.exists(group_id) {
@@ -108,22 +90,20 @@ impl GroupShard {
         let id: Arc<str> = Arc::from(group_id);
         let mut records = Vec::new();
         if let Some(recorded) = self.hard.group(group_id) {
+            if recorded.foreign_kind().is_some_and(|kind| kind != GroupKind::Consumer) {
+                // More state of these stands elsewhere.
+                return Outcome::response(result(ErrorCode::GroupIdNotFound));
+            }
+            records.extend(recorded.foreign_tombstones(&id));
             for (topic, partitions) in &recorded.offsets {
-                records.extend(
-                    partitions
-                        .keys()
-                        .map(|&partition| GroupRecord::offset(&id, topic, partition, None)),
-                );
+                records.extend(partitions.keys().map(|&partition| GroupRecord::offset(&id, topic, partition, None)));
             }
         }
         // Also for a simple group, which may have had a record in an earlier life.
         records.push(GroupRecord::group(&id, None));
         if let Some(group) = self.soft.groups.remove(group_id) {
             for member in group.pending_join {
-                self.soft.timers.cancel(&TimerKey::Session {
-                    group: id.clone(),
-                    member,
-                });
+                self.soft.timers.cancel(&TimerKey::Session { group: id.clone(), member });
             }
         }
         Outcome::new(records, result(ErrorCode::None))
@@ -132,10 +112,7 @@ impl GroupShard {
 
 /// Subscriptions are shown while the group is stable, when they belong to a chosen protocol.
 fn describe(group: &ClassicGroup, described: DescribedGroup) -> DescribedGroup {
-    let protocol = group
-        .protocol_name
-        .as_deref()
-        .filter(|_| group.state == State::Stable);
+    let protocol = group.protocol_name.as_deref().filter(|_| group.state == State::Stable);
     DescribedGroup {
         group_state: group.state.name().to_owned(),
         protocol_type: group.protocol_type.clone().unwrap_or_default(),
@@ -148,9 +125,7 @@ fn describe(group: &ClassicGroup, described: DescribedGroup) -> DescribedGroup {
                 group_instance_id: member.instance_id.clone(),
                 client_id: member.client_id.clone(),
                 client_host: member.client_host.clone(),
-                member_metadata: protocol
-                    .map(|name| member.metadata(Some(name)))
-                    .unwrap_or_default(),
+                member_metadata: protocol.map(|name| member.metadata(Some(name))).unwrap_or_default(),
                 member_assignment: member.assignment.clone(),
             })
             .collect(),

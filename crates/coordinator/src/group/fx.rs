@@ -53,19 +53,10 @@ impl Fx<'_> {
     }
 
     pub(crate) fn schedule_session(&mut self, group: &Arc<str>, member: &Arc<str>, after_ms: u64) {
-        self.schedule(
-            TimerKey::Session {
-                group: group.clone(),
-                member: member.clone(),
-            },
-            after_ms,
-        );
+        self.schedule(TimerKey::Session { group: group.clone(), member: member.clone() }, after_ms);
     }
 
     pub(crate) fn cancel_session(&mut self, group: &Arc<str>, member: &Arc<str>) {
-        self.timers.cancel(&TimerKey::Session {
-            group: group.clone(),
-            member: member.clone(),
-        });
+        self.timers.cancel(&TimerKey::Session { group: group.clone(), member: member.clone() });
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use milena_common::{StateMachine, Uuid};
 use milena_protocol::stored::group::{GroupMetadataValue, OffsetCommitValue};
 
-use super::record::GroupRecord;
+use super::record::{GroupKind, GroupRecord};
 
 /// Recorded state of one partition of `__consumer_offsets`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +23,8 @@ pub(crate) struct Recorded {
     /// Absent on a simple group, which only has offsets.
     pub(crate) metadata: Option<GroupMetadataValue>,
     pub(crate) offsets: BTreeMap<Arc<str>, BTreeMap<i32, CommittedOffset>>,
+    /// Keys of the records of a group that is not classic.
+    pub(crate) foreign: BTreeMap<Bytes, GroupKind>,
 }
 
 /// A position that a group stored.
@@ -73,62 +76,62 @@ impl StateMachine for Hard {
 
     fn replay(&mut self, offset: i64, record: &GroupRecord) {
         match record {
-            GroupRecord::Offset {
-                group,
-                topic,
-                partition,
-                value: None,
-                ..
-            } => self.remove_offset(group, topic, *partition),
-            GroupRecord::Offset {
-                producer_id,
-                group,
-                topic,
-                partition,
-                value: Some(value),
-            } => {
+            GroupRecord::Offset { group, topic, partition, value: None, .. } => {
+                self.remove_offset(group, topic, *partition)
+            }
+            GroupRecord::Offset { producer_id, group, topic, partition, value: Some(value) } => {
                 let committed = CommittedOffset::from_record(value, offset);
                 if *producer_id == -1 {
                     self.set_offset(group, topic, *partition, committed);
                 } else {
                     self.set_pending(
                         *producer_id,
-                        PendingOffset {
-                            group: group.clone(),
-                            topic: topic.clone(),
-                            partition: *partition,
-                            committed,
-                        },
+                        PendingOffset { group: group.clone(), topic: topic.clone(), partition: *partition, committed },
                     );
                 }
             }
-            GroupRecord::Group {
-                group,
-                value: Some(value),
-            } => self.entry(group).metadata = Some(value.clone()),
+            GroupRecord::Group { group, value: Some(value) } => self.entry(group).metadata = Some(value.clone()),
             GroupRecord::Group { group, value: None } => {
                 if let Some(recorded) = self.groups.get_mut(group) {
                     recorded.metadata = None;
                     self.drop_if_empty(group);
                 }
             }
-            GroupRecord::TransactionEnd {
-                producer_id,
-                committed,
-            } => {
+            GroupRecord::TransactionEnd { producer_id, committed } => {
                 for pending in self.pending.remove(producer_id).unwrap_or_default() {
                     if *committed {
-                        self.set_offset(
-                            &pending.group,
-                            &pending.topic,
-                            pending.partition,
-                            pending.committed,
-                        );
+                        self.set_offset(&pending.group, &pending.topic, pending.partition, pending.committed);
                     }
+                }
+            }
+            GroupRecord::Foreign { group, kind, key, present: true } => {
+                self.entry(group).foreign.insert(key.clone(), *kind);
+            }
+            GroupRecord::Foreign { group, key, present: false, .. } => {
+                if let Some(recorded) = self.groups.get_mut(group) {
+                    recorded.foreign.remove(key);
+                    self.drop_if_empty(group);
                 }
             }
             GroupRecord::Other => {}
         }
+    }
+}
+
+impl Recorded {
+    /// What kind of group it is, if it is not classic.
+    pub(crate) fn foreign_kind(&self) -> Option<GroupKind> {
+        self.foreign.values().next().copied()
+    }
+
+    /// The records that undo those of a group that is not classic.
+    pub(crate) fn foreign_tombstones<'a>(&'a self, group: &'a Arc<str>) -> impl Iterator<Item = GroupRecord> + 'a {
+        self.foreign.iter().map(|(key, &kind)| GroupRecord::Foreign {
+            group: group.clone(),
+            kind,
+            key: key.clone(),
+            present: false,
+        })
     }
 }
 
@@ -141,40 +144,27 @@ impl Hard {
         self.groups.iter()
     }
 
-    pub(crate) fn offset(
-        &self,
-        group: &str,
-        topic: &str,
-        partition: i32,
-    ) -> Option<&CommittedOffset> {
+    pub(crate) fn offset(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
         self.groups.get(group)?.offsets.get(topic)?.get(&partition)
     }
 
     /// Whether a transaction that has not ended commits an offset there.
     pub(crate) fn has_pending_offset(&self, group: &str, topic: &str, partition: i32) -> bool {
-        self.pending.values().flatten().any(|pending| {
-            &*pending.group == group && &*pending.topic == topic && pending.partition == partition
-        })
-    }
-
-    pub(crate) fn has_pending_offsets(&self, group: &str) -> bool {
         self.pending
             .values()
             .flatten()
-            .any(|pending| &*pending.group == group)
+            .any(|pending| &*pending.group == group && &*pending.topic == topic && pending.partition == partition)
+    }
+
+    pub(crate) fn has_pending_offsets(&self, group: &str) -> bool {
+        self.pending.values().flatten().any(|pending| &*pending.group == group)
     }
 
     fn entry(&mut self, group: &Arc<str>) -> &mut Recorded {
         self.groups.entry(group.clone()).or_default()
     }
 
-    fn set_offset(
-        &mut self,
-        group: &Arc<str>,
-        topic: &Arc<str>,
-        partition: i32,
-        committed: CommittedOffset,
-    ) {
+    fn set_offset(&mut self, group: &Arc<str>, topic: &Arc<str>, partition: i32, committed: CommittedOffset) {
         let partitions = self.entry(group).offsets.entry(topic.clone()).or_default();
         match partitions.get(&partition) {
             Some(known) if known.record_offset > committed.record_offset => {}
@@ -187,8 +177,7 @@ impl Hard {
     fn set_pending(&mut self, producer_id: i64, pending: PendingOffset) {
         let of_producer = self.pending.entry(producer_id).or_default();
         let same = |known: &PendingOffset| {
-            (&known.group, &known.topic, known.partition)
-                == (&pending.group, &pending.topic, pending.partition)
+            (&known.group, &known.topic, known.partition) == (&pending.group, &pending.topic, pending.partition)
         };
         match of_producer.iter_mut().find(|known| same(known)) {
             Some(known) => *known = pending,
@@ -210,11 +199,9 @@ impl Hard {
     }
 
     fn drop_if_empty(&mut self, group: &Arc<str>) {
-        if self
-            .groups
-            .get(group)
-            .is_some_and(|recorded| recorded.metadata.is_none() && recorded.offsets.is_empty())
-        {
+        if self.groups.get(group).is_some_and(|recorded| {
+            recorded.metadata.is_none() && recorded.offsets.is_empty() && recorded.foreign.is_empty()
+        }) {
             self.groups.remove(group);
         }
     }

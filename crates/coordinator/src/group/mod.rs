@@ -22,13 +22,12 @@ use milena_common::{Now, Outcome, StateMachine, Timers, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::leave_group_response::MemberResponse;
 use milena_protocol::messages::{
-    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse,
-    SyncGroupRequest,
+    HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 
 pub use config::GroupConfig;
 pub use fx::Parked;
-pub use record::GroupRecord;
+pub use record::{GroupKind, GroupRecord};
 
 use crate::shard::{ReplyId, Shard};
 use crate::writer::{CoordinatorRecord, LoadedRecord};
@@ -94,25 +93,34 @@ impl GroupShard {
         if is_new && !request.member_id.is_empty() {
             let mut records = Vec::new();
             self.fx(now, &mut records, |_, fx| {
-                fx.reply_join(
-                    reply,
-                    classic::join_error(&request.member_id, ErrorCode::UnknownMemberId),
-                )
+                fx.reply_join(reply, classic::join_error(&request.member_id, ErrorCode::UnknownMemberId))
             });
             return Outcome::response(());
         }
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
-        if !self.soft.groups.contains_key(&group_id) {
-            self.soft.groups.insert(
-                group_id.clone(),
-                ClassicGroup::new(group_id.clone(), now.wall_ms),
-            );
-        }
         let mut records = Vec::new();
-        self.with_group(&group_id, now, &mut records, |group, fx| {
-            group.join(fx, cx, request, reply)
-        });
-        if is_new && records.is_empty() {
+        if let Some(recorded) = self.hard.group(&group_id)
+            && let Some(kind) = recorded.foreign_kind()
+        {
+            if kind != GroupKind::Consumer || !request.member_id.is_empty() {
+                let error = if kind == GroupKind::Consumer {
+                    ErrorCode::UnknownMemberId
+                } else {
+                    ErrorCode::InconsistentGroupProtocol
+                };
+                self.fx(now, &mut records, |_, fx| fx.reply_join(reply, join_error(&request.member_id, error)));
+                return Outcome::response(());
+            }
+            // Nobody can be a member by the new protocol here: the group is empty, and becomes a classic one, as in Kafka.
+            records.extend(recorded.foreign_tombstones(&group_id));
+        }
+        let is_new = is_new || !records.is_empty();
+        if !self.soft.groups.contains_key(&group_id) {
+            self.soft.groups.insert(group_id.clone(), ClassicGroup::new(group_id.clone(), now.wall_ms));
+        }
+        let decided_before = records.len();
+        self.with_group(&group_id, now, &mut records, |group, fx| group.join(fx, cx, request, reply));
+        if is_new && records.len() == decided_before {
             if self
                 .soft
                 .groups
@@ -121,6 +129,7 @@ impl GroupShard {
             {
                 // Nobody came in: the group was never there.
                 self.soft.groups.remove(&group_id);
+                records.clear();
             } else {
                 // The group exists from now on, also for whoever loads this partition before its first rebalance ends.
                 records.extend(
@@ -135,75 +144,36 @@ impl GroupShard {
     }
 
     /// SyncGroup.
-    pub fn sync(
-        &mut self,
-        request: &SyncGroupRequest,
-        reply: ReplyId,
-        now: Now,
-    ) -> GroupOutcome<()> {
+    pub fn sync(&mut self, request: &SyncGroupRequest, reply: ReplyId, now: Now) -> GroupOutcome<()> {
         let mut records = Vec::new();
-        let found = self.with_group(&request.group_id, now, &mut records, |group, fx| {
-            group.sync(fx, request, reply)
-        });
+        let found = self.with_group(&request.group_id, now, &mut records, |group, fx| group.sync(fx, request, reply));
         if found.is_none() {
-            self.fx(now, &mut records, |_, fx| {
-                fx.reply_sync(reply, classic::sync_error(ErrorCode::UnknownMemberId))
-            });
+            self.fx(now, &mut records, |_, fx| fx.reply_sync(reply, classic::sync_error(ErrorCode::UnknownMemberId)));
         }
         Outcome::new(records, ())
     }
 
     /// Heartbeat.
-    pub fn heartbeat(
-        &mut self,
-        request: &HeartbeatRequest,
-        now: Now,
-    ) -> GroupOutcome<HeartbeatResponse> {
+    pub fn heartbeat(&mut self, request: &HeartbeatRequest, now: Now) -> GroupOutcome<HeartbeatResponse> {
         let mut records = Vec::new();
-        let result = self.with_group(&request.group_id, now, &mut records, |group, fx| {
-            group.heartbeat(fx, request)
-        });
-        let error = result
-            .unwrap_or(Err(ErrorCode::UnknownMemberId))
-            .err()
-            .unwrap_or(ErrorCode::None);
-        Outcome::new(
-            records,
-            HeartbeatResponse {
-                error_code: error.code(),
-                ..Default::default()
-            },
-        )
+        let result = self.with_group(&request.group_id, now, &mut records, |group, fx| group.heartbeat(fx, request));
+        let error = result.unwrap_or(Err(ErrorCode::UnknownMemberId)).err().unwrap_or(ErrorCode::None);
+        Outcome::new(records, HeartbeatResponse { error_code: error.code(), ..Default::default() })
     }
 
     /// LeaveGroup, as a batch of members (`members`, at every version).
-    pub fn leave(
-        &mut self,
-        request: &LeaveGroupRequest,
-        now: Now,
-    ) -> GroupOutcome<LeaveGroupResponse> {
+    pub fn leave(&mut self, request: &LeaveGroupRequest, now: Now) -> GroupOutcome<LeaveGroupResponse> {
         let mut records = Vec::new();
-        let left = self.with_group(&request.group_id, now, &mut records, |group, fx| {
-            group.leave(fx, &request.members)
-        });
+        let left = self.with_group(&request.group_id, now, &mut records, |group, fx| group.leave(fx, &request.members));
         let members = left.unwrap_or_else(|| {
-            let unknown =
-                |member: &milena_protocol::messages::leave_group_request::MemberIdentity| {
-                    MemberResponse {
-                        member_id: member.member_id.clone(),
-                        group_instance_id: member.group_instance_id.clone(),
-                        error_code: ErrorCode::UnknownMemberId.code(),
-                    }
-                };
+            let unknown = |member: &milena_protocol::messages::leave_group_request::MemberIdentity| MemberResponse {
+                member_id: member.member_id.clone(),
+                group_instance_id: member.group_instance_id.clone(),
+                error_code: ErrorCode::UnknownMemberId.code(),
+            };
             request.members.iter().map(unknown).collect()
         });
-        Outcome::new(
-            records,
-            LeaveGroupResponse {
-                members,
-                ..Default::default()
-            },
-        )
+        Outcome::new(records, LeaveGroupResponse { members, ..Default::default() })
     }
 
     fn exists(&self, group_id: &str) -> bool {
@@ -218,9 +188,7 @@ impl GroupShard {
         records: &mut Vec<GroupRecord>,
         f: impl FnOnce(&mut ClassicGroup, &mut Fx<'_>) -> R,
     ) -> Option<R> {
-        self.fx(now, records, |groups, fx| {
-            groups.get_mut(group_id).map(|group| f(group, fx))
-        })
+        self.fx(now, records, |groups, fx| groups.get_mut(group_id).map(|group| f(group, fx)))
     }
 
     fn fx<R>(
@@ -229,24 +197,8 @@ impl GroupShard {
         records: &mut Vec<GroupRecord>,
         f: impl FnOnce(&mut HashMap<Arc<str>, ClassicGroup>, &mut Fx<'_>) -> R,
     ) -> R {
-        let Soft {
-            groups,
-            timers,
-            replies,
-            new_uuid,
-            ..
-        } = &mut self.soft;
-        f(
-            groups,
-            &mut Fx {
-                config: &self.config,
-                now,
-                timers,
-                replies,
-                new_uuid: new_uuid.as_mut(),
-                records,
-            },
-        )
+        let Soft { groups, timers, replies, new_uuid, .. } = &mut self.soft;
+        f(groups, &mut Fx { config: &self.config, now, timers, replies, new_uuid: new_uuid.as_mut(), records })
     }
 }
 
@@ -274,10 +226,7 @@ impl Shard for GroupShard {
             .hard
             .groups()
             .filter_map(|(id, recorded)| {
-                recorded
-                    .metadata
-                    .as_ref()
-                    .map(|metadata| ClassicGroup::from_record(id.clone(), metadata))
+                recorded.metadata.as_ref().map(|metadata| ClassicGroup::from_record(id.clone(), metadata))
             })
             .collect();
         tracing::debug!(groups = live.len(), "classic groups loaded");
@@ -297,10 +246,9 @@ impl Shard for GroupShard {
                 }
             });
         }
-        self.soft.timers.schedule(
-            TimerKey::OffsetExpiry,
-            now.mono_after(self.config.offsets_retention_check_interval_ms),
-        );
+        self.soft
+            .timers
+            .schedule(TimerKey::OffsetExpiry, now.mono_after(self.config.offsets_retention_check_interval_ms));
     }
 
     fn on_timer(&mut self, now: Now) -> Option<GroupOutcome<()>> {
@@ -308,19 +256,13 @@ impl Shard for GroupShard {
         let mut records = Vec::new();
         match key {
             TimerKey::Session { group, member } => {
-                self.with_group(&group, now, &mut records, |group, fx| {
-                    group.on_session_timer(fx, &member)
-                });
+                self.with_group(&group, now, &mut records, |group, fx| group.on_session_timer(fx, &member));
             }
             TimerKey::Join { group } => {
-                self.with_group(&group, now, &mut records, |group, fx| {
-                    group.on_join_timer(fx)
-                });
+                self.with_group(&group, now, &mut records, |group, fx| group.on_join_timer(fx));
             }
             TimerKey::Sync { group } => {
-                self.with_group(&group, now, &mut records, |group, fx| {
-                    group.on_sync_timer(fx)
-                });
+                self.with_group(&group, now, &mut records, |group, fx| group.on_sync_timer(fx));
             }
             TimerKey::OffsetExpiry => self.expire_offsets(now, &mut records),
         }
@@ -348,22 +290,12 @@ pub(crate) fn validate_join(
     /// Protocols one member may support; clients have a handful.
     const MAX_PROTOCOLS: usize = 1_000;
     validate_group_id(&request.group_id)?;
-    if !(config.min_session_timeout_ms..=config.max_session_timeout_ms)
-        .contains(&request.session_timeout_ms)
-    {
+    if !(config.min_session_timeout_ms..=config.max_session_timeout_ms).contains(&request.session_timeout_ms) {
         return Err(ErrorCode::InvalidSessionTimeout);
     }
-    let metadata_bytes: usize = request
-        .protocols
-        .iter()
-        .map(|protocol| protocol.name.len() + protocol.metadata.len())
-        .sum();
-    let names = [
-        &request.member_id,
-        &request.protocol_type,
-        &cx.client_id,
-        &cx.client_host,
-    ];
+    let metadata_bytes: usize =
+        request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
+    let names = [&request.member_id, &request.protocol_type, &cx.client_id, &cx.client_host];
     let mut names = names
         .into_iter()
         .chain(&request.group_instance_id)
@@ -380,10 +312,7 @@ pub(crate) fn validate_join(
 /// What a SyncGroup must be, whatever the state of its group.
 ///
 /// Errors: INCONSISTENT_GROUP_PROTOCOL when a version that must name its protocol (v5, KIP-559) does not; INVALID_GROUP_ID.
-pub(crate) fn validate_sync(
-    cx: &GroupContext,
-    request: &SyncGroupRequest,
-) -> Result<(), ErrorCode> {
+pub(crate) fn validate_sync(cx: &GroupContext, request: &SyncGroupRequest) -> Result<(), ErrorCode> {
     let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     if cx.api_version >= 5 && !names_protocol {
         return Err(ErrorCode::InconsistentGroupProtocol);
@@ -396,9 +325,5 @@ const MAX_NAME_BYTES: usize = i16::MAX as usize - 37;
 
 /// Errors: INVALID_GROUP_ID if the id is empty or cannot be recorded.
 pub(crate) fn validate_group_id(group_id: &str) -> Result<(), ErrorCode> {
-    if group_id.is_empty() || group_id.len() > MAX_NAME_BYTES {
-        Err(ErrorCode::InvalidGroupId)
-    } else {
-        Ok(())
-    }
+    if group_id.is_empty() || group_id.len() > MAX_NAME_BYTES { Err(ErrorCode::InvalidGroupId) } else { Ok(()) }
 }

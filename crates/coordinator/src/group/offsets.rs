@@ -7,19 +7,13 @@ use std::sync::Arc;
 use milena_common::{Now, Outcome};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
-use milena_protocol::messages::offset_commit_response::{
-    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
-};
-use milena_protocol::messages::offset_delete_response::{
-    OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
-};
+use milena_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use milena_protocol::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use milena_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use milena_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
-use milena_protocol::messages::{
-    OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-};
+use milena_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse};
 use milena_protocol::stored::group::OffsetCommitValue;
 
 use super::classic::{ClassicGroup, State};
@@ -53,11 +47,8 @@ impl GroupShard {
             }
         });
         let group: Arc<str> = Arc::from(request.group_id.as_str());
-        let expire_timestamp = if request.retention_time_ms == -1 {
-            -1
-        } else {
-            now.wall_ms.saturating_add(request.retention_time_ms)
-        };
+        let expire_timestamp =
+            if request.retention_time_ms == -1 { -1 } else { now.wall_ms.saturating_add(request.retention_time_ms) };
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
             let name: Arc<str> = Arc::from(topic.name.as_str());
@@ -71,26 +62,13 @@ impl GroupShard {
                     let value = OffsetCommitValue {
                         offset: partition.committed_offset,
                         // The version with an expiration has neither.
-                        leader_epoch: if expires {
-                            -1
-                        } else {
-                            partition.committed_leader_epoch
-                        },
-                        topic_id: if expires {
-                            Default::default()
-                        } else {
-                            topic.topic_id
-                        },
+                        leader_epoch: if expires { -1 } else { partition.committed_leader_epoch },
+                        topic_id: if expires { Default::default() } else { topic.topic_id },
                         metadata: metadata.to_owned(),
                         commit_timestamp: commit_timestamp(cx, partition, now),
                         expire_timestamp,
                     };
-                    records.push(GroupRecord::offset(
-                        &group,
-                        &name,
-                        partition.partition_index,
-                        Some(value),
-                    ));
+                    records.push(GroupRecord::offset(&group, &name, partition.partition_index, Some(value)));
                     ErrorCode::None
                 };
                 partitions.push(OffsetCommitResponsePartition {
@@ -98,26 +76,12 @@ impl GroupShard {
                     error_code: error.code(),
                 });
             }
-            topics.push(OffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                partitions,
-            });
+            topics.push(OffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, partitions });
         }
-        Outcome::new(
-            records,
-            Ok(OffsetCommitResponse {
-                topics,
-                ..Default::default()
-            }),
-        )
+        Outcome::new(records, Ok(OffsetCommitResponse { topics, ..Default::default() }))
     }
 
-    fn validate_commit(
-        &self,
-        cx: &GroupContext,
-        request: &OffsetCommitRequest,
-    ) -> Result<(), ErrorCode> {
+    fn validate_commit(&self, cx: &GroupContext, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
         let generation_id = request.generation_id_or_member_epoch;
         if let Some(group) = self.soft.groups.get(request.group_id.as_str()) {
             return group.validate_offset_commit(
@@ -146,11 +110,7 @@ impl GroupShard {
     }
 
     /// OffsetFetch of one group, in the form of v8; `topics: None` asks for all.
-    pub fn fetch_offsets(
-        &self,
-        request: &OffsetFetchRequestGroup,
-        require_stable: bool,
-    ) -> OffsetFetchResponseGroup {
+    pub fn fetch_offsets(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.as_str();
         let topics = match &request.topics {
             Some(topics) => topics
@@ -177,18 +137,10 @@ impl GroupShard {
                 .collect(),
             None => self.fetch_all_offsets(group_id, require_stable),
         };
-        OffsetFetchResponseGroup {
-            group_id: group_id.to_owned(),
-            topics,
-            ..Default::default()
-        }
+        OffsetFetchResponseGroup { group_id: group_id.to_owned(), topics, ..Default::default() }
     }
 
-    fn fetch_all_offsets(
-        &self,
-        group_id: &str,
-        require_stable: bool,
-    ) -> Vec<OffsetFetchResponseTopics> {
+    fn fetch_all_offsets(&self, group_id: &str, require_stable: bool) -> Vec<OffsetFetchResponseTopics> {
         let Some(recorded) = self.hard.group(group_id) else {
             return Vec::new();
         };
@@ -200,13 +152,7 @@ impl GroupShard {
                 partitions: partitions
                     .iter()
                     .map(|(&partition, committed)| {
-                        self.fetch_offset(
-                            group_id,
-                            topic,
-                            partition,
-                            Some(committed),
-                            require_stable,
-                        )
+                        self.fetch_offset(group_id, topic, partition, Some(committed), require_stable)
                     })
                     .collect(),
                 ..Default::default()
@@ -229,15 +175,8 @@ impl GroupShard {
             metadata: Some(String::new()),
             ..Default::default()
         };
-        if require_stable
-            && self
-                .hard
-                .has_pending_offset(group_id, topic, partition_index)
-        {
-            return OffsetFetchResponsePartitions {
-                error_code: ErrorCode::UnstableOffsetCommit.code(),
-                ..none
-            };
+        if require_stable && self.hard.has_pending_offset(group_id, topic, partition_index) {
+            return OffsetFetchResponsePartitions { error_code: ErrorCode::UnstableOffsetCommit.code(), ..none };
         }
         match committed {
             None => none,
@@ -253,77 +192,38 @@ impl GroupShard {
     /// OffsetDelete: offsets of topics that no member subscribes to.
     ///
     /// Errors: GROUP_ID_NOT_FOUND, NON_EMPTY_GROUP (members of an unknown protocol); per partition GROUP_SUBSCRIBED_TO_TOPIC.
-    pub fn delete_offsets(
-        &mut self,
-        request: &OffsetDeleteRequest,
-        now: Now,
-    ) -> GroupOutcome<OffsetDeleteResponse> {
+    pub fn delete_offsets(&mut self, request: &OffsetDeleteRequest, now: Now) -> GroupOutcome<OffsetDeleteResponse> {
         let live = self.soft.groups.get(request.group_id.as_str());
         let error = match live {
             None if self.hard.group(&request.group_id).is_none() => ErrorCode::GroupIdNotFound,
-            Some(group) if group.state != State::Empty && !group.uses_consumer_protocol() => {
-                ErrorCode::NonEmptyGroup
-            }
+            Some(group) if group.state != State::Empty && !group.uses_consumer_protocol() => ErrorCode::NonEmptyGroup,
             _ => ErrorCode::None,
         };
         if error != ErrorCode::None {
-            return Outcome::response(OffsetDeleteResponse {
-                error_code: error.code(),
-                ..Default::default()
-            });
+            return Outcome::response(OffsetDeleteResponse { error_code: error.code(), ..Default::default() });
         }
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let mut records = Vec::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
             let is_subscribed = live.is_some_and(|group| group.is_subscribed_to(&topic.name));
-            let error = if is_subscribed {
-                ErrorCode::GroupSubscribedToTopic
-            } else {
-                ErrorCode::None
-            };
+            let error = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             let name: Arc<str> = Arc::from(topic.name.as_str());
             for partition in &topic.partitions {
-                if !is_subscribed
-                    && self
-                        .hard
-                        .offset(&group_id, &name, partition.partition_index)
-                        .is_some()
-                {
-                    records.push(GroupRecord::offset(
-                        &group_id,
-                        &name,
-                        partition.partition_index,
-                        None,
-                    ));
+                if !is_subscribed && self.hard.offset(&group_id, &name, partition.partition_index).is_some() {
+                    records.push(GroupRecord::offset(&group_id, &name, partition.partition_index, None));
                 }
             }
-            let partition = |index| OffsetDeleteResponsePartition {
-                partition_index: index,
-                error_code: error.code(),
-            };
-            let partitions = topic
-                .partitions
-                .iter()
-                .map(|asked| partition(asked.partition_index))
-                .collect();
-            topics.push(OffsetDeleteResponseTopic {
-                name: topic.name.clone(),
-                partitions,
-            });
+            let partition = |index| OffsetDeleteResponsePartition { partition_index: index, error_code: error.code() };
+            let partitions = topic.partitions.iter().map(|asked| partition(asked.partition_index)).collect();
+            topics.push(OffsetDeleteResponseTopic { name: topic.name.clone(), partitions });
         }
         if live.is_none() {
             // A simple group outlives its offsets until the next look for expired ones: it can still be described and deleted.
             let group = ClassicGroup::new(group_id.clone(), now.wall_ms);
             self.soft.groups.insert(group_id, group);
         }
-        Outcome::new(
-            records,
-            OffsetDeleteResponse {
-                topics,
-                ..Default::default()
-            },
-        )
+        Outcome::new(records, OffsetDeleteResponse { topics, ..Default::default() })
     }
 
     /// Topics were deleted: nobody can read on from their offsets.
@@ -332,11 +232,8 @@ impl GroupShard {
         for (group, recorded) in self.hard.groups() {
             for topic in deleted {
                 if let Some((topic, partitions)) = recorded.offsets.get_key_value(topic.as_str()) {
-                    records.extend(
-                        partitions
-                            .keys()
-                            .map(|&partition| GroupRecord::offset(group, topic, partition, None)),
-                    );
+                    records
+                        .extend(partitions.keys().map(|&partition| GroupRecord::offset(group, topic, partition, None)));
                 }
             }
         }
@@ -347,11 +244,7 @@ impl GroupShard {
     pub(super) fn expire_offsets(&mut self, now: Now, records: &mut Vec<GroupRecord>) {
         let mut group_ids: Vec<Arc<str>> = self.hard.groups().map(|(id, _)| id.clone()).collect();
         group_ids.sort_unstable();
-        let start = self
-            .soft
-            .expiry_cursor
-            .take()
-            .map_or(0, |cursor| group_ids.partition_point(|id| *id <= cursor));
+        let start = self.soft.expiry_cursor.take().map_or(0, |cursor| group_ids.partition_point(|id| *id <= cursor));
         let mut again_after_ms = self.config.offsets_retention_check_interval_ms;
         for group_id in group_ids.into_iter().skip(start) {
             if records.len() >= MAX_EXPIRED_PER_STEP {
@@ -366,20 +259,20 @@ impl GroupShard {
             // Came into being over a simple group whose offsets are gone, and nobody stayed.
             let Soft { groups, .. } = &mut self.soft;
             groups.retain(|id, group| {
-                group.state != State::Empty
-                    || !group.pending_join.is_empty()
-                    || self.hard.group(id).is_some()
+                group.state != State::Empty || !group.pending_join.is_empty() || self.hard.group(id).is_some()
             });
         }
-        self.soft
-            .timers
-            .schedule(TimerKey::OffsetExpiry, now.mono_after(again_after_ms));
+        self.soft.timers.schedule(TimerKey::OffsetExpiry, now.mono_after(again_after_ms));
     }
 
     fn expire_group(&mut self, group_id: &Arc<str>, now: Now, records: &mut Vec<GroupRecord>) {
         let Some(recorded) = self.hard.group(group_id) else {
             return;
         };
+        // Who still reads for a group of another kind cannot be told here.
+        if recorded.foreign_kind().is_some() {
+            return;
+        }
         let live = self.soft.groups.get(group_id);
         let mut all_expired = true;
         for (topic, partitions) in &recorded.offsets {
@@ -396,16 +289,12 @@ impl GroupShard {
                 }
             }
         }
-        let is_empty =
-            live.is_none_or(|group| group.state == State::Empty && group.pending_join.is_empty());
+        let is_empty = live.is_none_or(|group| group.state == State::Empty && group.pending_join.is_empty());
         if all_expired && is_empty && !self.hard.has_pending_offsets(group_id) {
             if recorded.metadata.is_some() {
                 records.push(GroupRecord::group(group_id, None));
             }
-            tracing::info!(
-                group = &**group_id,
-                "group has no members and no offsets left and is removed"
-            );
+            tracing::info!(group = &**group_id, "group has no members and no offsets left and is removed");
             self.soft.groups.remove(group_id);
         }
     }
@@ -413,37 +302,21 @@ impl GroupShard {
 
 /// When an offset is due: its own expiry if the client set one, else the retention after the group became empty, after the
 /// last commit (simple groups; topics a stable group no longer reads), or never.
-fn expires_at_ms(
-    live: Option<&ClassicGroup>,
-    committed: &CommittedOffset,
-    retention_ms: i64,
-) -> Option<i64> {
+fn expires_at_ms(live: Option<&ClassicGroup>, committed: &CommittedOffset, retention_ms: i64) -> Option<i64> {
     let base_ms = match live {
         Some(group) if group.protocol_type.is_some() => match group.state {
-            State::Empty => group
-                .state_timestamp_ms
-                .unwrap_or(committed.commit_timestamp_ms),
-            State::Stable
-                if group.uses_consumer_protocol() && group.subscribed_topics.is_some() =>
-            {
+            State::Empty => group.state_timestamp_ms.unwrap_or(committed.commit_timestamp_ms),
+            State::Stable if group.uses_consumer_protocol() && group.subscribed_topics.is_some() => {
                 committed.commit_timestamp_ms
             }
             _ => return None,
         },
         _ => committed.commit_timestamp_ms,
     };
-    Some(
-        committed
-            .expire_timestamp_ms
-            .unwrap_or_else(|| base_ms.saturating_add(retention_ms)),
-    )
+    Some(committed.expire_timestamp_ms.unwrap_or_else(|| base_ms.saturating_add(retention_ms)))
 }
 
 /// v1 brought its own commit time, -1 standing for now.
 fn commit_timestamp(cx: &GroupContext, partition: &OffsetCommitRequestPartition, now: Now) -> i64 {
-    if cx.api_version == 1 && partition.commit_timestamp != -1 {
-        partition.commit_timestamp
-    } else {
-        now.wall_ms
-    }
+    if cx.api_version == 1 && partition.commit_timestamp != -1 { partition.commit_timestamp } else { now.wall_ms }
 }

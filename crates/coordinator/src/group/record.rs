@@ -1,7 +1,8 @@
 //! The records of `__consumer_offsets` that the group coordinator understands, and their bytes.
 //!
-//! Keys carry an i16 type: 0 and 1 are offset commits, 2 is a classic group. Everything else (KIP-848, share and streams
-//! groups, types of later Kafkas) is left in the log as it is and has no effect here: `GroupRecord::Other`.
+//! Keys carry an i16 type: 0 and 1 are offset commits, 2 is a classic group. Of groups of other kinds (KIP-848, KIP-932, KIP-1071),
+//! which are not served yet, only the keys are known: `GroupRecord::Foreign`. What a later Kafka wrote is left in the log as
+//! it is and has no effect here: `GroupRecord::Other`.
 
 use std::sync::Arc;
 
@@ -39,113 +40,103 @@ pub enum GroupRecord {
         group: Arc<str>,
         value: Option<GroupMetadataValue>,
     },
+    /// A record of a group that is not classic, named by its encoded key; not `present` is a tombstone.
+    Foreign {
+        group: Arc<str>,
+        kind: GroupKind,
+        key: Bytes,
+        present: bool,
+    },
     /// The transaction of `producer_id` ended.
-    TransactionEnd { producer_id: i64, committed: bool },
+    TransactionEnd {
+        producer_id: i64,
+        committed: bool,
+    },
     /// Not ours to understand.
     Other,
 }
 
-impl GroupRecord {
-    pub(crate) fn group(group: &Arc<str>, value: Option<GroupMetadataValue>) -> Self {
-        GroupRecord::Group {
-            group: group.clone(),
-            value,
+/// Kinds of groups other than classic ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupKind {
+    /// KIP-848
+    Consumer,
+    /// KIP-932
+    Share,
+    /// KIP-1071
+    Streams,
+}
+
+impl GroupKind {
+    /// As ListGroups names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            GroupKind::Consumer => "consumer",
+            GroupKind::Share => "share",
+            GroupKind::Streams => "streams",
         }
     }
 
-    pub(crate) fn offset(
-        group: &Arc<str>,
-        topic: &Arc<str>,
-        partition: i32,
-        value: Option<OffsetCommitValue>,
-    ) -> Self {
-        GroupRecord::Offset {
-            producer_id: -1,
-            group: group.clone(),
-            topic: topic.clone(),
-            partition,
-            value,
+    fn of_key_type(key_type: i16) -> Option<GroupKind> {
+        match key_type {
+            3..=8 | 16 => Some(GroupKind::Consumer),
+            10..=15 => Some(GroupKind::Share),
+            17..=23 => Some(GroupKind::Streams),
+            _ => None,
         }
+    }
+}
+
+impl GroupRecord {
+    pub(crate) fn group(group: &Arc<str>, value: Option<GroupMetadataValue>) -> Self {
+        GroupRecord::Group { group: group.clone(), value }
+    }
+
+    pub(crate) fn offset(group: &Arc<str>, topic: &Arc<str>, partition: i32, value: Option<OffsetCommitValue>) -> Self {
+        GroupRecord::Offset { producer_id: -1, group: group.clone(), topic: topic.clone(), partition, value }
     }
 
     /// Fails on strings longer than 32767 bytes, which operations refuse before they decide on a record.
     pub(crate) fn encode(&self) -> Result<CoordinatorRecord, ErrorCode> {
         match self {
-            GroupRecord::Offset {
-                group,
-                topic,
-                partition,
-                value,
-                ..
-            } => {
-                let key = OffsetCommitKey {
-                    group: group.to_string(),
-                    topic: topic.to_string(),
-                    partition: *partition,
-                };
+            GroupRecord::Offset { group, topic, partition, value, .. } => {
+                let key = OffsetCommitKey { group: group.to_string(), topic: topic.to_string(), partition: *partition };
                 let value = value
                     .as_ref()
-                    .map(|value| {
-                        encode(
-                            offset_value_version(value),
-                            value,
-                            offset_value_version(value),
-                        )
-                    })
+                    .map(|value| encode(offset_value_version(value), value, offset_value_version(value)))
                     .transpose()?;
-                Ok(CoordinatorRecord {
-                    key: encode(OFFSET_COMMIT_KEY, &key, 0)?,
-                    value,
-                })
+                Ok(CoordinatorRecord { key: encode(OFFSET_COMMIT_KEY, &key, 0)?, value })
             }
             GroupRecord::Group { group, value } => {
-                let key = GroupMetadataKey {
-                    group: group.to_string(),
-                };
+                let key = GroupMetadataKey { group: group.to_string() };
                 let value = value
                     .as_ref()
-                    .map(|value| {
-                        encode(
-                            GROUP_METADATA_VALUE_VERSION,
-                            value,
-                            GROUP_METADATA_VALUE_VERSION,
-                        )
-                    })
+                    .map(|value| encode(GROUP_METADATA_VALUE_VERSION, value, GROUP_METADATA_VALUE_VERSION))
                     .transpose()?;
-                Ok(CoordinatorRecord {
-                    key: encode(GROUP_METADATA_KEY, &key, 0)?,
-                    value,
-                })
+                Ok(CoordinatorRecord { key: encode(GROUP_METADATA_KEY, &key, 0)?, value })
             }
+            GroupRecord::Foreign { key, present: false, .. } => Ok(CoordinatorRecord { key: key.clone(), value: None }),
+            GroupRecord::Foreign { .. } => Err(ErrorCode::UnknownServerError),
             // Written by the transaction coordinator and by later Kafkas only.
-            GroupRecord::TransactionEnd { .. } | GroupRecord::Other => {
-                Err(ErrorCode::UnknownServerError)
-            }
+            GroupRecord::TransactionEnd { .. } | GroupRecord::Other => Err(ErrorCode::UnknownServerError),
         }
     }
 
     pub(crate) fn decode(loaded: LoadedRecord) -> Self {
         match loaded {
-            LoadedRecord::TransactionEnd {
-                producer_id,
-                committed,
-                ..
-            } => GroupRecord::TransactionEnd {
-                producer_id,
-                committed,
-            },
-            LoadedRecord::Record {
-                offset,
-                producer_id,
-                record,
-            } => decode_record(producer_id, &record).unwrap_or_else(|| {
-                tracing::debug!(
-                    offset,
-                    key_bytes = record.key.len(),
-                    "record of a type or version unknown to the group coordinator is left alone"
-                );
-                GroupRecord::Other
-            }),
+            LoadedRecord::TransactionEnd { producer_id, committed, .. } => {
+                GroupRecord::TransactionEnd { producer_id, committed }
+            }
+            LoadedRecord::Record { offset, producer_id, record } => {
+                decode_record(producer_id, &record).unwrap_or_else(|| {
+                    tracing::debug!(
+                        offset,
+                        key_bytes = record.key.len(),
+                        "record of a type or version unknown to the group coordinator is left alone"
+                    );
+                    GroupRecord::Other
+                })
+            }
         }
     }
 }
@@ -166,19 +157,11 @@ pub(crate) fn metadata_size_in_bytes(value: &GroupMetadataValue) -> usize {
                 + member.assignment.len()
         })
         .sum();
-    RECORD_OVERHEAD_BYTES
-        + 256
-        + value.protocol_type.len()
-        + value.protocol.as_ref().map_or(0, String::len)
-        + members
+    RECORD_OVERHEAD_BYTES + 256 + value.protocol_type.len() + value.protocol.as_ref().map_or(0, String::len) + members
 }
 
 fn offset_value_version(value: &OffsetCommitValue) -> i16 {
-    if value.expire_timestamp != -1 {
-        EXPIRING_OFFSET_COMMIT_VALUE_VERSION
-    } else {
-        OFFSET_COMMIT_VALUE_VERSION
-    }
+    if value.expire_timestamp != -1 { EXPIRING_OFFSET_COMMIT_VALUE_VERSION } else { OFFSET_COMMIT_VALUE_VERSION }
 }
 
 /// `prefix` is the type of a key or the version of a value.
@@ -198,20 +181,11 @@ fn decode_record(producer_id: i64, record: &CoordinatorRecord) -> Option<GroupRe
     let (key_type, mut key) = split_prefix(&record.key)?;
     match key_type {
         OFFSET_COMMIT_KEY | LEGACY_OFFSET_COMMIT_KEY => {
-            let OffsetCommitKey {
-                group,
-                topic,
-                partition,
-                ..
-            } = if key_type == OFFSET_COMMIT_KEY {
+            let OffsetCommitKey { group, topic, partition, .. } = if key_type == OFFSET_COMMIT_KEY {
                 OffsetCommitKey::decode(&mut key, 0).ok()?
             } else {
                 let legacy = LegacyOffsetCommitKey::decode(&mut key, 0).ok()?;
-                OffsetCommitKey {
-                    group: legacy.group,
-                    topic: legacy.topic,
-                    partition: legacy.partition,
-                }
+                OffsetCommitKey { group: legacy.group, topic: legacy.topic, partition: legacy.partition }
             };
             Some(GroupRecord::Offset {
                 producer_id,
@@ -223,13 +197,23 @@ fn decode_record(producer_id: i64, record: &CoordinatorRecord) -> Option<GroupRe
         }
         GROUP_METADATA_KEY => {
             let key = GroupMetadataKey::decode(&mut key, 0).ok()?;
-            Some(GroupRecord::Group {
-                group: key.group.into(),
-                value: decode_value(record)?,
-            })
+            Some(GroupRecord::Group { group: key.group.into(), value: decode_value(record)? })
         }
-        _ => None,
+        _ => {
+            let kind = GroupKind::of_key_type(key_type)?;
+            let group = leading_string(&record.key)?;
+            // Copied: a slice would keep the whole batch it was loaded with in memory.
+            let key = Bytes::copy_from_slice(&record.key);
+            Some(GroupRecord::Foreign { group, kind, key, present: record.value.is_some() })
+        }
     }
+}
+
+/// The first field of every key: its group.
+fn leading_string(key: &[u8]) -> Option<Arc<str>> {
+    let (len, rest) = key.get(2..)?.split_first_chunk::<2>()?;
+    let text = rest.get(..usize::try_from(i16::from_be_bytes(*len)).ok()?)?;
+    std::str::from_utf8(text).ok().map(Arc::from)
 }
 
 /// `Some(None)` is a tombstone, `None` a value of an unknown version.

@@ -13,8 +13,7 @@ pub(crate) fn topics(metadata: &[u8]) -> Option<Vec<String>> {
     let mut topics = Vec::new();
     for _ in 0..count {
         let (len, after) = rest.split_first_chunk::<2>()?;
-        let (name, after) =
-            after.split_at_checked(usize::try_from(i16::from_be_bytes(*len)).ok()?)?;
+        let (name, after) = after.split_at_checked(usize::try_from(i16::from_be_bytes(*len)).ok()?)?;
         topics.push(std::str::from_utf8(name).ok()?.to_owned());
         rest = after;
     }
@@ -28,10 +27,7 @@ mod tests {
     #[test]
     fn reads_topics_of_any_version_and_refuses_garbage() {
         let subscription = b"\0\x01\0\0\0\x02\0\x01a\0\x02bc\xff\xff\xff\xff\0\0\0\0";
-        assert_eq!(
-            topics(subscription),
-            Some(vec!["a".to_owned(), "bc".to_owned()])
-        );
+        assert_eq!(topics(subscription), Some(vec!["a".to_owned(), "bc".to_owned()]));
         assert_eq!(topics(b""), None);
         assert_eq!(topics(b"\0\0\x7f\xff\xff\xff\0\x01a"), None);
         assert_eq!(topics(b"\0\0\xff\xff\xff\xff"), None);

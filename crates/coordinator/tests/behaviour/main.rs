@@ -20,11 +20,7 @@ use milena_coordinator::{CoordinatorRecord, GroupConfig, GroupRecord, GroupShard
 use world::{World, decode};
 
 fn default_config() -> GroupConfig {
-    GroupConfig {
-        initial_rebalance_delay_ms: 0,
-        min_session_timeout_ms: 100,
-        ..GroupConfig::default()
-    }
+    GroupConfig { initial_rebalance_delay_ms: 0, min_session_timeout_ms: 100, ..GroupConfig::default() }
 }
 
 fn limited() -> GroupConfig {
@@ -38,9 +34,7 @@ fn limited() -> GroupConfig {
 }
 
 fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/behaviour/golden")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/behaviour/golden").join(name)
 }
 
 #[tokio::test]
@@ -91,10 +85,7 @@ async fn differences(name: &str, config: GroupConfig, address_variable: &str) ->
     }
     let lines = (theirs.lines().count(), ours.transcript.lines().count());
     if lines.0 != lines.1 {
-        differs.push_str(&format!(
-            "{name}.txt: {} lines of Kafka, {} of ours\n",
-            lines.0, lines.1
-        ));
+        differs.push_str(&format!("{name}.txt: {} lines of Kafka, {} of ours\n", lines.0, lines.1));
     }
     differs
 }
@@ -109,22 +100,15 @@ fn note_records(world: &mut World, records: &[CoordinatorRecord]) {
         }
     };
     for record in records {
-        let version = record
-            .value
-            .as_ref()
-            .map(|value| i16::from_be_bytes([value[0], value[1]]));
+        let version = record.value.as_ref().map(|value| i16::from_be_bytes([value[0], value[1]]));
         let mut meaning = decode(record);
         match &mut meaning {
-            GroupRecord::Offset {
-                value: Some(value), ..
-            } => {
+            GroupRecord::Offset { value: Some(value), .. } => {
                 value.topic_id = milena_common::Uuid::ZERO;
                 without_time(&mut value.commit_timestamp);
                 without_time(&mut value.expire_timestamp);
             }
-            GroupRecord::Group {
-                value: Some(value), ..
-            } => {
+            GroupRecord::Group { value: Some(value), .. } => {
                 value.members.sort_by(|a, b| a.member_id.cmp(&b.member_id));
                 without_time(&mut value.current_state_timestamp);
             }
@@ -138,26 +122,13 @@ fn note_records(world: &mut World, records: &[CoordinatorRecord]) {
 #[expect(clippy::disallowed_methods, reason = "golden files")]
 fn keep_bytes(records: &[CoordinatorRecord]) {
     let path = golden("records.txt");
-    let mut lines: BTreeSet<String> = std::fs::read_to_string(&path)
-        .unwrap_or_default()
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let mut lines: BTreeSet<String> =
+        std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
     for record in records {
-        let value = record
-            .value
-            .as_ref()
-            .map_or("null".to_owned(), |value| hex(value));
+        let value = record.value.as_ref().map_or("null".to_owned(), |value| hex(value));
         lines.insert(format!("{} {value}", hex(&record.key)));
     }
-    std::fs::write(
-        &path,
-        lines
-            .into_iter()
-            .map(|line| line + "\n")
-            .collect::<String>(),
-    )
-    .expect("writes");
+    std::fs::write(&path, lines.into_iter().map(|line| line + "\n").collect::<String>()).expect("writes");
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -165,9 +136,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Bytes {
-    (0..text.len() / 2)
-        .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex"))
-        .collect()
+    (0..text.len() / 2).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).expect("hex")).collect()
 }
 
 #[test]
@@ -177,13 +146,9 @@ fn records_are_the_bytes_that_kafka_writes() {
     assert!(lines.lines().count() > 20);
     for line in lines.lines() {
         let (key, value) = line.split_once(' ').expect("key and value");
-        let record = CoordinatorRecord {
-            key: unhex(key),
-            value: (value != "null").then(|| unhex(value)),
-        };
+        let record = CoordinatorRecord { key: unhex(key), value: (value != "null").then(|| unhex(value)) };
         let meaning = decode(&record);
-        let encoded =
-            GroupShard::encode(&meaning).unwrap_or_else(|error| panic!("{meaning:?}: {error:?}"));
+        let encoded = GroupShard::encode(&meaning).unwrap_or_else(|error| panic!("{meaning:?}: {error:?}"));
         assert_eq!(encoded, record, "{meaning:?}");
     }
 }

@@ -3,6 +3,8 @@
 //! Every exchange becomes a line of a transcript. What differs from run to run (random parts of member ids, wall time, the order
 //! of members) is written in a way that does not.
 
+#![expect(clippy::disallowed_methods, reason = "clients run as tasks beside the test")]
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::future::Future;
@@ -16,8 +18,7 @@ use bytes::Bytes;
 use milena_common::{ManualClock, Now, Uuid};
 use milena_coordinator::testing::MemoryLog;
 use milena_coordinator::{
-    CoordinatorRecord, GroupConfig, GroupContext, GroupCoordinator, GroupRecord, GroupShard,
-    LoadedRecord, Shard,
+    CoordinatorRecord, GroupConfig, GroupContext, GroupCoordinator, GroupRecord, GroupShard, LoadedRecord, Shard,
 };
 use milena_protocol::messages::*;
 use milena_protocol::{Decode, Encode, ErrorCode, Reader, Request, Writer, header};
@@ -25,11 +26,7 @@ use tokio::task::JoinHandle;
 
 /// A request of the group APIs, as both worlds take it.
 pub trait Grouped: Request<Response: Debug + Send + 'static> + Encode + Send + 'static {
-    fn ours(
-        groups: GroupCoordinator,
-        cx: GroupContext,
-        request: Self,
-    ) -> impl Future<Output = Self::Response> + Send;
+    fn ours(groups: GroupCoordinator, cx: GroupContext, request: Self) -> impl Future<Output = Self::Response> + Send;
     /// Takes out what is not the same in every run: the order of lists, groups of other scenarios (`prefix`).
     fn normalise(_response: &mut Self::Response, _prefix: &str) {}
 }
@@ -77,16 +74,8 @@ grouped! {
 }
 
 enum Side {
-    Ours {
-        groups: GroupCoordinator,
-        clock: Arc<ManualClock>,
-        log: MemoryLog,
-        tasks: HashMap<u64, JoinHandle<Bytes>>,
-    },
-    Wire {
-        address: String,
-        connections: HashMap<String, TcpStream>,
-    },
+    Ours { groups: GroupCoordinator, clock: Arc<ManualClock>, log: MemoryLog, tasks: HashMap<u64, JoinHandle<Bytes>> },
+    Wire { address: String, connections: HashMap<String, TcpStream> },
 }
 
 /// One side, and what was said to it.
@@ -111,57 +100,23 @@ pub struct Ticket<R> {
 impl World {
     pub async fn ours(config: GroupConfig, prefix: &str) -> World {
         let log = MemoryLog::default();
-        let clock = Arc::new(ManualClock::new(Now {
-            mono_ms: 1,
-            wall_ms: 1_700_000_000_000,
-        }));
-        let groups = GroupCoordinator::without_ticker(
-            config,
-            Arc::new(log.clone()),
-            clock.clone(),
-            Uuid::random,
-        );
+        let clock = Arc::new(ManualClock::new(Now { mono_ms: 1, wall_ms: 1_700_000_000_000 }));
+        let groups = GroupCoordinator::without_ticker(config, Arc::new(log.clone()), clock.clone(), Uuid::random);
         groups.set_num_partitions(1);
         groups.on_election(0, 0).await;
-        World::new(
-            Side::Ours {
-                groups,
-                clock,
-                log,
-                tasks: HashMap::new(),
-            },
-            prefix,
-        )
+        World::new(Side::Ours { groups, clock, log, tasks: HashMap::new() }, prefix)
     }
 
     pub fn wire(address: &str, prefix: &str) -> World {
-        World::new(
-            Side::Wire {
-                address: address.to_owned(),
-                connections: HashMap::new(),
-            },
-            prefix,
-        )
+        World::new(Side::Wire { address: address.to_owned(), connections: HashMap::new() }, prefix)
     }
 
     fn new(side: Side, prefix: &str) -> World {
-        World {
-            side,
-            prefix: prefix.to_owned(),
-            transcript: String::new(),
-            ids: Vec::new(),
-            next_ticket: 0,
-        }
+        World { side, prefix: prefix.to_owned(), transcript: String::new(), ids: Vec::new(), next_ticket: 0 }
     }
 
     /// Sends a request from `client` (its client id) and gives the other side time to act on it.
-    pub async fn send<R: Grouped>(
-        &mut self,
-        client: &str,
-        version: i16,
-        label: &str,
-        request: R,
-    ) -> Ticket<R> {
+    pub async fn send<R: Grouped>(&mut self, client: &str, version: i16, label: &str, request: R) -> Ticket<R> {
         self.next_ticket += 1;
         let id = self.next_ticket;
         let label = format!("{client} {:?} v{version}, {label}", R::KEY);
@@ -173,22 +128,14 @@ impl World {
                     api_version: version,
                 };
                 // Through its bytes, so that a version without a field does not carry it.
-                let mut reader =
-                    Reader::new(request.encode_to_bytes(version).expect("request encodes"));
+                let mut reader = Reader::new(request.encode_to_bytes(version).expect("request encodes"));
                 let request = R::decode(&mut reader, version).expect("request decodes");
                 let answer = R::ours(groups.clone(), cx, request);
-                let task = async move {
-                    answer
-                        .await
-                        .encode_to_bytes(version)
-                        .expect("the response encodes at its version")
-                };
+                let task =
+                    async move { answer.await.encode_to_bytes(version).expect("the response encodes at its version") };
                 tasks.insert(id, tokio::spawn(task));
             }
-            Side::Wire {
-                address,
-                connections,
-            } => {
+            Side::Wire { address, connections } => {
                 let stream = connections
                     .entry(client.to_owned())
                     .or_insert_with(|| TcpStream::connect(&*address).expect("connects"));
@@ -199,38 +146,20 @@ impl World {
                     correlation_id: id as i32,
                     client_id: Some(client.to_owned()),
                 };
-                header
-                    .encode_for(&mut writer, R::KEY, version)
-                    .expect("header encodes");
-                request
-                    .encode(&mut writer, version)
-                    .expect("request encodes");
+                header.encode_for(&mut writer, R::KEY, version).expect("header encodes");
+                request.encode(&mut writer, version).expect("request encodes");
                 let frame: Vec<u8> = writer.finish().concat();
-                stream
-                    .write_all(&(frame.len() as u32).to_be_bytes())
-                    .expect("sends");
+                stream.write_all(&(frame.len() as u32).to_be_bytes()).expect("sends");
                 stream.write_all(&frame).expect("sends");
             }
         }
         self.settle().await;
-        Ticket {
-            id,
-            client: client.to_owned(),
-            label,
-            version,
-            kind: PhantomData,
-        }
+        Ticket { id, client: client.to_owned(), label, version, kind: PhantomData }
     }
 
     /// Takes the answer to a request, and notes it.
     pub async fn receive<R: Grouped>(&mut self, ticket: Ticket<R>) -> R::Response {
-        let Ticket {
-            id,
-            client,
-            label,
-            version,
-            ..
-        } = ticket;
+        let Ticket { id, client, label, version, .. } = ticket;
         let body = match &mut self.side {
             Side::Ours { tasks, .. } => {
                 let task = tasks.remove(&id).expect("known");
@@ -241,9 +170,7 @@ impl World {
             }
             Side::Wire { connections, .. } => {
                 let stream = connections.get_mut(&client).expect("connected");
-                stream
-                    .set_read_timeout(Some(Duration::from_secs(20)))
-                    .expect("sets timeout");
+                stream.set_read_timeout(Some(Duration::from_secs(20))).expect("sets timeout");
                 let mut length = [0; 4];
                 if let Err(error) = stream.read_exact(&mut length) {
                     panic!(
@@ -255,14 +182,12 @@ impl World {
                 let mut frame = vec![0; u32::from_be_bytes(length) as usize];
                 stream.read_exact(&mut frame).expect("reads");
                 let mut reader = Reader::new(frame.into());
-                let correlation_id = header::get_response_header(&mut reader, R::KEY, version)
-                    .expect("header decodes");
+                let correlation_id = header::get_response_header(&mut reader, R::KEY, version).expect("header decodes");
                 assert_eq!(correlation_id, id as i32, "{label}");
                 reader.into_rest()
             }
         };
-        let mut response =
-            R::Response::decode(&mut Reader::new(body), version).expect("response decodes");
+        let mut response = R::Response::decode(&mut Reader::new(body), version).expect("response decodes");
         R::normalise(&mut response, &self.prefix);
         let text = format!("{response:?}");
         self.note(&label, &text);
@@ -270,13 +195,7 @@ impl World {
     }
 
     /// A request that is answered at once.
-    pub async fn call<R: Grouped>(
-        &mut self,
-        client: &str,
-        version: i16,
-        label: &str,
-        request: R,
-    ) -> R::Response {
+    pub async fn call<R: Grouped>(&mut self, client: &str, version: i16, label: &str, request: R) -> R::Response {
         let ticket = self.send(client, version, label, request).await;
         self.receive(ticket).await
     }
@@ -287,16 +206,11 @@ impl World {
             Side::Ours { tasks, .. } => !tasks[&ticket.id].is_finished(),
             Side::Wire { connections, .. } => {
                 let stream = connections.get_mut(&ticket.client).expect("connected");
-                stream
-                    .set_read_timeout(Some(Duration::from_millis(50)))
-                    .expect("sets timeout");
+                stream.set_read_timeout(Some(Duration::from_millis(50))).expect("sets timeout");
                 stream.peek(&mut [0; 4]).is_err()
             }
         };
-        self.note(
-            &ticket.label,
-            if is_parked { "(parked)" } else { "(answered)" },
-        );
+        self.note(&ticket.label, if is_parked { "(parked)" } else { "(answered)" });
     }
 
     /// Lets time pass: by hand on our side, really on the other.
@@ -332,9 +246,7 @@ impl World {
             Side::Wire { address, .. } => fetch_offsets_topic(address),
         };
         let is_ours = |record: &CoordinatorRecord| match decode(record) {
-            GroupRecord::Offset { group, .. } | GroupRecord::Group { group, .. } => {
-                group.starts_with(&self.prefix)
-            }
+            GroupRecord::Offset { group, .. } | GroupRecord::Group { group, .. } => group.starts_with(&self.prefix),
             _ => false,
         };
         let mut records: Vec<_> = all.into_iter().filter(is_ours).collect();
@@ -368,14 +280,10 @@ impl World {
         while at < bytes.len() {
             if is_uuid(at) {
                 let id = &text[at..at + UUID_LENGTH];
-                let number = self
-                    .ids
-                    .iter()
-                    .position(|known| known == id)
-                    .unwrap_or_else(|| {
-                        self.ids.push(id.to_owned());
-                        self.ids.len() - 1
-                    });
+                let number = self.ids.iter().position(|known| known == id).unwrap_or_else(|| {
+                    self.ids.push(id.to_owned());
+                    self.ids.len() - 1
+                });
                 out.push_str(&format!("#{}", number + 1));
                 at += UUID_LENGTH;
             } else {
@@ -389,11 +297,7 @@ impl World {
 }
 
 pub fn decode(record: &CoordinatorRecord) -> GroupRecord {
-    GroupShard::decode(LoadedRecord::Record {
-        offset: 0,
-        producer_id: -1,
-        record: record.clone(),
-    })
+    GroupShard::decode(LoadedRecord::Record { offset: 0, producer_id: -1, record: record.clone() })
 }
 
 /// Reads partition 0 of `__consumer_offsets` from a broker.
@@ -421,19 +325,12 @@ fn fetch_offsets_topic(address: &str) -> Vec<CoordinatorRecord> {
             ..Default::default()
         };
         let mut writer = Writer::new();
-        let header = RequestHeader {
-            request_api_key: ApiKey::Fetch as i16,
-            request_api_version: VERSION,
-            ..Default::default()
-        };
-        header
-            .encode_for(&mut writer, ApiKey::Fetch, VERSION)
-            .expect("encodes");
+        let header =
+            RequestHeader { request_api_key: ApiKey::Fetch as i16, request_api_version: VERSION, ..Default::default() };
+        header.encode_for(&mut writer, ApiKey::Fetch, VERSION).expect("encodes");
         request.encode(&mut writer, VERSION).expect("encodes");
         let frame: Vec<u8> = writer.finish().concat();
-        stream
-            .write_all(&(frame.len() as u32).to_be_bytes())
-            .expect("sends");
+        stream.write_all(&(frame.len() as u32).to_be_bytes()).expect("sends");
         stream.write_all(&frame).expect("sends");
         let mut length = [0; 4];
         stream.read_exact(&mut length).expect("reads");
@@ -449,10 +346,7 @@ fn fetch_offsets_topic(address: &str) -> Vec<CoordinatorRecord> {
             let batch = batch.expect("a batch");
             for record in batch.records(DecompressLimit::default()).expect("records") {
                 let record = record.expect("a record");
-                records.push(CoordinatorRecord {
-                    key: record.key.unwrap_or_default(),
-                    value: record.value,
-                });
+                records.push(CoordinatorRecord { key: record.key.unwrap_or_default(), value: record.value });
             }
             offset = batch.next_offset();
         }

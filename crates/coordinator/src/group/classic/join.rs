@@ -21,34 +21,20 @@ const MAX_PENDING_MEMBERS: usize = 10_000;
 
 impl ClassicGroup {
     /// One JoinGroup, whose answer is given now or when the rebalance completes.
-    pub(crate) fn join(
-        &mut self,
-        fx: &mut Fx<'_>,
-        cx: &GroupContext,
-        request: &JoinGroupRequest,
-        reply: ReplyId,
-    ) {
+    pub(crate) fn join(&mut self, fx: &mut Fx<'_>, cx: &GroupContext, request: &JoinGroupRequest, reply: ReplyId) {
         let is_unknown = request.member_id.is_empty();
         let supports = self.supports_protocols(
             &request.protocol_type,
-            request
-                .protocols
-                .iter()
-                .map(|protocol| protocol.name.as_str()),
+            request.protocols.iter().map(|protocol| protocol.name.as_str()),
         );
         if !self.accepts(&request.member_id, fx.config.max_size) {
             // A member of a group that became too large is pushed out.
-            if let Some(member) =
-                self.drop_member(&request.member_id, fx, ErrorCode::GroupMaxSizeReached)
-            {
+            if let Some(member) = self.drop_member(&request.member_id, fx, ErrorCode::GroupMaxSizeReached) {
                 fx.cancel_session(&self.id, &member.id);
             }
             fx.reply_join(reply, join_error("", ErrorCode::GroupMaxSizeReached));
         } else if !supports {
-            fx.reply_join(
-                reply,
-                join_error(&request.member_id, ErrorCode::InconsistentGroupProtocol),
-            );
+            fx.reply_join(reply, join_error(&request.member_id, ErrorCode::InconsistentGroupProtocol));
         } else if is_unknown {
             self.join_new(fx, cx, request, reply);
         } else {
@@ -62,26 +48,14 @@ impl ClassicGroup {
         match self.state {
             State::Empty => true,
             State::PreparingRebalance => {
-                member.is_some_and(|member| member.awaiting_join.is_some())
-                    || self.awaiting_join < max_size
+                member.is_some_and(|member| member.awaiting_join.is_some()) || self.awaiting_join < max_size
             }
-            State::CompletingRebalance | State::Stable => {
-                member.is_some() || self.members.len() < max_size
-            }
+            State::CompletingRebalance | State::Stable => member.is_some() || self.members.len() < max_size,
         }
     }
 
-    fn join_new(
-        &mut self,
-        fx: &mut Fx<'_>,
-        cx: &GroupContext,
-        request: &JoinGroupRequest,
-        reply: ReplyId,
-    ) {
-        let prefix = request
-            .group_instance_id
-            .as_deref()
-            .unwrap_or(&cx.client_id);
+    fn join_new(&mut self, fx: &mut Fx<'_>, cx: &GroupContext, request: &JoinGroupRequest, reply: ReplyId) {
+        let prefix = request.group_instance_id.as_deref().unwrap_or(&cx.client_id);
         let member_id: Arc<str> = Arc::from(new_member_id(prefix, (fx.new_uuid)().to_u128()));
         let Some(instance_id) = request.group_instance_id.as_deref() else {
             if cx.api_version < 4 {
@@ -90,11 +64,7 @@ impl ClassicGroup {
             if self.pending_join.len() >= MAX_PENDING_MEMBERS {
                 return fx.reply_join(reply, join_error("", ErrorCode::GroupMaxSizeReached));
             }
-            fx.schedule_session(
-                &self.id,
-                &member_id,
-                request.session_timeout_ms.max(0) as u64,
-            );
+            fx.schedule_session(&self.id, &member_id, request.session_timeout_ms.max(0) as u64);
             fx.reply_join(reply, join_error(&member_id, ErrorCode::MemberIdRequired));
             self.pending_join.insert(member_id);
             return;
@@ -105,13 +75,7 @@ impl ClassicGroup {
         }
     }
 
-    fn join_existing(
-        &mut self,
-        fx: &mut Fx<'_>,
-        cx: &GroupContext,
-        request: &JoinGroupRequest,
-        reply: ReplyId,
-    ) {
+    fn join_existing(&mut self, fx: &mut Fx<'_>, cx: &GroupContext, request: &JoinGroupRequest, reply: ReplyId) {
         let member_id = request.member_id.as_str();
         if let Some(pending) = self.pending_join.get(member_id).cloned() {
             if request.group_instance_id.is_some() {
@@ -123,22 +87,16 @@ impl ClassicGroup {
         if let Err(error) = self.validate_member(member_id, request.group_instance_id.as_deref()) {
             return fx.reply_join(reply, join_error(member_id, error));
         }
-        let unchanged = self
-            .members
-            .get(member_id)
-            .is_some_and(|member| member.protocols == protocols_of(request));
+        let unchanged = self.members.get(member_id).is_some_and(|member| member.protocols == protocols_of(request));
         match self.state {
             State::PreparingRebalance => self.update_then_rebalance(fx, request, reply),
             // It may not have received the answer to its first join.
-            State::CompletingRebalance if unchanged => fx.reply_join(
-                reply,
-                self.join_response(member_id, self.is_leader(member_id)),
-            ),
+            State::CompletingRebalance if unchanged => {
+                fx.reply_join(reply, self.join_response(member_id, self.is_leader(member_id)))
+            }
             State::CompletingRebalance => self.update_then_rebalance(fx, request, reply),
             // A leader that joins again wants a new assignment, for example because a topic grew.
-            State::Stable if self.is_leader(member_id) || !unchanged => {
-                self.update_then_rebalance(fx, request, reply)
-            }
+            State::Stable if self.is_leader(member_id) || !unchanged => self.update_then_rebalance(fx, request, reply),
             State::Stable => fx.reply_join(reply, self.join_response(member_id, false)),
             State::Empty => fx.reply_join(reply, join_error(member_id, ErrorCode::UnknownMemberId)),
         }
@@ -177,12 +135,7 @@ impl ClassicGroup {
         self.rebalance_or_complete_join(fx);
     }
 
-    fn update_then_rebalance(
-        &mut self,
-        fx: &mut Fx<'_>,
-        request: &JoinGroupRequest,
-        reply: ReplyId,
-    ) {
+    fn update_then_rebalance(&mut self, fx: &mut Fx<'_>, request: &JoinGroupRequest, reply: ReplyId) {
         self.update(fx, request, reply);
         self.rebalance_or_complete_join(fx);
     }
@@ -192,13 +145,7 @@ impl ClassicGroup {
         let Some(mut member) = self.members.remove(request.member_id.as_str()) else {
             return;
         };
-        self.update_member(
-            fx,
-            &mut member,
-            request,
-            rebalance_timeout_ms_or_session(request),
-            reply,
-        );
+        self.update_member(fx, &mut member, request, rebalance_timeout_ms_or_session(request), reply);
         self.members.insert(member.id.clone(), member);
     }
 
@@ -217,10 +164,7 @@ impl ClassicGroup {
         member.session_timeout_ms = request.session_timeout_ms;
         match member.awaiting_join.replace(reply) {
             // The client gave up on its earlier request; that one must not stay parked.
-            Some(replaced) => fx.reply_join(
-                replaced,
-                join_error(&member.id, ErrorCode::RebalanceInProgress),
-            ),
+            Some(replaced) => fx.reply_join(replaced, join_error(&member.id, ErrorCode::RebalanceInProgress)),
             None => self.awaiting_join += 1,
         }
     }
@@ -254,21 +198,13 @@ impl ClassicGroup {
             self.leader_id = Some(new_id.clone());
         }
         if let Some(mut member) = self.members.remove(&new_id) {
-            self.update_member(
-                fx,
-                &mut member,
-                request,
-                rebalance_timeout_ms(cx, request),
-                reply,
-            );
+            self.update_member(fx, &mut member, request, rebalance_timeout_ms(cx, request), reply);
             member.assignment = assignment;
             fx.schedule_session(&self.id, &new_id, member.session_timeout_ms.max(0) as u64);
             self.members.insert(new_id.clone(), member);
         }
         match self.state {
-            State::Stable
-                if self.protocol_name.is_some() && self.select_protocol() == self.protocol_name =>
-            {
+            State::Stable if self.protocol_name.is_some() && self.select_protocol() == self.protocol_name => {
                 let record = self.to_record();
                 if record::metadata_size_in_bytes(&record) > fx.config.max_record_bytes {
                     return self.prepare_rebalance(fx);
@@ -294,19 +230,10 @@ impl ClassicGroup {
     }
 
     /// Removes a member and tells its parked requests why.
-    pub(super) fn drop_member(
-        &mut self,
-        member_id: &str,
-        fx: &mut Fx<'_>,
-        error: ErrorCode,
-    ) -> Option<Member> {
+    pub(super) fn drop_member(&mut self, member_id: &str, fx: &mut Fx<'_>, error: ErrorCode) -> Option<Member> {
         let mut member = self.remove(member_id)?;
         if let Some(parked) = member.awaiting_join.take() {
-            let told_id = if error == ErrorCode::FencedInstanceId {
-                member_id
-            } else {
-                ""
-            };
+            let told_id = if error == ErrorCode::FencedInstanceId { member_id } else { "" };
             fx.reply_join(parked, join_error(told_id, error));
         }
         if let Some(parked) = member.awaiting_sync.take() {
@@ -319,30 +246,15 @@ impl ClassicGroup {
 /// `prefix-` and a random id in the form of `java.util.UUID`.
 fn new_member_id(prefix: &str, random: u128) -> String {
     let hex = format!("{random:032x}");
-    format!(
-        "{prefix}-{}-{}-{}-{}-{}",
-        &hex[..8],
-        &hex[8..12],
-        &hex[12..16],
-        &hex[16..20],
-        &hex[20..]
-    )
+    format!("{prefix}-{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 fn rebalance_timeout_ms(cx: &GroupContext, request: &JoinGroupRequest) -> i32 {
-    if cx.api_version == 0 {
-        request.session_timeout_ms
-    } else {
-        rebalance_timeout_ms_or_session(request)
-    }
+    if cx.api_version == 0 { request.session_timeout_ms } else { rebalance_timeout_ms_or_session(request) }
 }
 
 fn rebalance_timeout_ms_or_session(request: &JoinGroupRequest) -> i32 {
-    if request.rebalance_timeout_ms < 0 {
-        request.session_timeout_ms
-    } else {
-        request.rebalance_timeout_ms
-    }
+    if request.rebalance_timeout_ms < 0 { request.session_timeout_ms } else { request.rebalance_timeout_ms }
 }
 
 /// Of a protocol named twice the first counts. Copied out of the frame, which would otherwise live as long as the member.
@@ -352,11 +264,6 @@ fn protocols_of(request: &JoinGroupRequest) -> Vec<(String, Bytes)> {
         .protocols
         .iter()
         .filter(|protocol| seen.insert(protocol.name.as_str()))
-        .map(|protocol| {
-            (
-                protocol.name.clone(),
-                Bytes::copy_from_slice(&protocol.metadata),
-            )
-        })
+        .map(|protocol| (protocol.name.clone(), Bytes::copy_from_slice(&protocol.metadata)))
         .collect()
 }

@@ -44,10 +44,7 @@ impl Member {
 
     /// The member's first choice among protocols that everybody supports.
     pub(crate) fn vote(&self, is_candidate: impl Fn(&str) -> bool) -> Option<&str> {
-        self.protocols
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .find(|name| is_candidate(name))
+        self.protocols.iter().map(|(name, _)| name.as_str()).find(|name| is_candidate(name))
     }
 
     /// A heartbeat that is due is excused while the member waits for us.

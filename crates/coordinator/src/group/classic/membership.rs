@@ -12,11 +12,7 @@ use crate::group::fx::Fx;
 
 impl ClassicGroup {
     /// Errors: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID, ILLEGAL_GENERATION, and REBALANCE_IN_PROGRESS (join again, you are alive).
-    pub(crate) fn heartbeat(
-        &mut self,
-        fx: &mut Fx<'_>,
-        request: &HeartbeatRequest,
-    ) -> Result<(), ErrorCode> {
+    pub(crate) fn heartbeat(&mut self, fx: &mut Fx<'_>, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation_id {
             return Err(ErrorCode::IllegalGeneration);
@@ -33,20 +29,12 @@ impl ClassicGroup {
     /// Starts a member's session anew.
     pub(crate) fn extend_session(&self, fx: &mut Fx<'_>, member_id: &str) {
         if let Some(member) = self.members.get(member_id) {
-            fx.schedule_session(
-                &self.id,
-                &member.id,
-                member.session_timeout_ms.max(0) as u64,
-            );
+            fx.schedule_session(&self.id, &member.id, member.session_timeout_ms.max(0) as u64);
         }
     }
 
     /// Removes the members that are named correctly, then rebalances once.
-    pub(crate) fn leave(
-        &mut self,
-        fx: &mut Fx<'_>,
-        members: &[MemberIdentity],
-    ) -> Vec<MemberResponse> {
+    pub(crate) fn leave(&mut self, fx: &mut Fx<'_>, members: &[MemberIdentity]) -> Vec<MemberResponse> {
         let mut any_left = false;
         let responses = members
             .iter()
@@ -69,13 +57,8 @@ impl ClassicGroup {
     fn leave_one(&mut self, fx: &mut Fx<'_>, identity: &MemberIdentity) -> Result<(), ErrorCode> {
         let member_id: Arc<str> = if identity.member_id.is_empty() {
             // An administrator removes a static member by its instance id.
-            let instance_id = identity
-                .group_instance_id
-                .as_deref()
-                .ok_or(ErrorCode::UnknownMemberId)?;
-            self.static_member_id(instance_id)
-                .cloned()
-                .ok_or(ErrorCode::UnknownMemberId)?
+            let instance_id = identity.group_instance_id.as_deref().ok_or(ErrorCode::UnknownMemberId)?;
+            self.static_member_id(instance_id).cloned().ok_or(ErrorCode::UnknownMemberId)?
         } else {
             Arc::from(identity.member_id.as_str())
         };
@@ -84,10 +67,7 @@ impl ClassicGroup {
             self.validate_member(&member_id, instance_id)?;
         }
         fx.cancel_session(&self.id, &member_id);
-        if self
-            .drop_member(&member_id, fx, ErrorCode::UnknownMemberId)
-            .is_none()
-        {
+        if self.drop_member(&member_id, fx, ErrorCode::UnknownMemberId).is_none() {
             self.remove(&member_id);
         }
         Ok(())
@@ -104,11 +84,7 @@ impl ClassicGroup {
         if member.is_excused_from_heartbeat() {
             return;
         }
-        tracing::info!(
-            group = &*self.id,
-            member = member_id,
-            "member has failed, removing it from the group"
-        );
+        tracing::info!(group = &*self.id, member = member_id, "member has failed, removing it from the group");
         self.drop_member(member_id, fx, ErrorCode::UnknownMemberId);
         self.after_departure(fx);
     }

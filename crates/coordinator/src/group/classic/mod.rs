@@ -113,14 +113,9 @@ impl ClassicGroup {
     /// The group that a record describes: Stable if it has members, else Empty.
     pub(crate) fn from_record(id: Arc<str>, value: &GroupMetadataValue) -> Self {
         let mut group = ClassicGroup::new(id, -1);
-        group.state = if value.members.is_empty() {
-            State::Empty
-        } else {
-            State::Stable
-        };
+        group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
         group.previous_state = group.state;
-        group.state_timestamp_ms =
-            (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
+        group.state_timestamp_ms = (value.current_state_timestamp != -1).then_some(value.current_state_timestamp);
         group.generation_id = value.generation;
         group.protocol_type = Some(value.protocol_type.clone()).filter(|name| !name.is_empty());
         group.protocol_name = value.protocol.clone();
@@ -137,11 +132,7 @@ impl ClassicGroup {
                     stored.rebalance_timeout
                 },
                 session_timeout_ms: stored.session_timeout,
-                protocols: value
-                    .protocol
-                    .iter()
-                    .map(|name| (name.clone(), stored.subscription.clone()))
-                    .collect(),
+                protocols: value.protocol.iter().map(|name| (name.clone(), stored.subscription.clone())).collect(),
                 assignment: stored.assignment.clone(),
                 awaiting_join: None,
                 awaiting_sync: None,
@@ -211,11 +202,7 @@ impl ClassicGroup {
     /// That the member exists, and is the one its instance id stands for.
     ///
     /// Errors: UNKNOWN_MEMBER_ID, FENCED_INSTANCE_ID (another process took the instance id over).
-    pub(crate) fn validate_member(
-        &self,
-        member_id: &str,
-        instance_id: Option<&str>,
-    ) -> Result<(), ErrorCode> {
+    pub(crate) fn validate_member(&self, member_id: &str, instance_id: Option<&str>) -> Result<(), ErrorCode> {
         if let Some(instance_id) = instance_id {
             match self.static_members.get(instance_id) {
                 None => return Err(ErrorCode::UnknownMemberId),
@@ -223,32 +210,21 @@ impl ClassicGroup {
                 Some(_) => {}
             }
         }
-        if self.members.contains_key(member_id) {
-            Ok(())
-        } else {
-            Err(ErrorCode::UnknownMemberId)
-        }
+        if self.members.contains_key(member_id) { Ok(()) } else { Err(ErrorCode::UnknownMemberId) }
     }
 
     /// Whether a member with these protocols fits in: the group's type, and a protocol that all members support.
-    pub(crate) fn supports_protocols<'a>(
-        &self,
-        protocol_type: &str,
-        mut names: impl Iterator<Item = &'a str>,
-    ) -> bool {
+    pub(crate) fn supports_protocols<'a>(&self, protocol_type: &str, mut names: impl Iterator<Item = &'a str>) -> bool {
         if self.state == State::Empty {
             return !protocol_type.is_empty() && names.next().is_some();
         }
         self.protocol_type.as_deref() == Some(protocol_type)
-            && names.any(|name| {
-                self.supported_protocols.get(name).copied().unwrap_or(0) == self.members.len()
-            })
+            && names.any(|name| self.supported_protocols.get(name).copied().unwrap_or(0) == self.members.len())
     }
 
     fn add(&mut self, member: Member) {
         if let Some(instance_id) = &member.instance_id {
-            self.static_members
-                .insert(instance_id.clone(), member.id.clone());
+            self.static_members.insert(instance_id.clone(), member.id.clone());
         }
         if self.leader_id.is_none() {
             self.leader_id = Some(member.id.clone());
@@ -298,11 +274,7 @@ impl ClassicGroup {
 
     /// Longest rebalance timeout of any member, which is how long a rebalance may take.
     fn rebalance_timeout_ms(&self) -> u64 {
-        self.members
-            .values()
-            .map(|member| member.rebalance_timeout_ms.max(0) as u64)
-            .max()
-            .unwrap_or(0)
+        self.members.values().map(|member| member.rebalance_timeout_ms.max(0) as u64).max().unwrap_or(0)
     }
 
     fn has_all_members_joined(&self) -> bool {
@@ -317,8 +289,7 @@ impl ClassicGroup {
 
     /// The protocol with most votes among those everybody supports; the leader's preference breaks ties.
     fn select_protocol(&self) -> Option<String> {
-        let is_candidate =
-            |name: &str| self.supported_protocols.get(name).copied() == Some(self.members.len());
+        let is_candidate = |name: &str| self.supported_protocols.get(name).copied() == Some(self.members.len());
         let mut votes: HashMap<&str, usize> = HashMap::new();
         for member in self.members.values() {
             if let Some(name) = member.vote(is_candidate) {
@@ -327,16 +298,9 @@ impl ClassicGroup {
         }
         let most = votes.values().copied().max()?;
         let leader = self.leader_id.as_ref().and_then(|id| self.members.get(id));
-        let by_preference =
-            leader.and_then(|leader| leader.vote(|name| votes.get(name).copied() == Some(most)));
+        let by_preference = leader.and_then(|leader| leader.vote(|name| votes.get(name).copied() == Some(most)));
         by_preference
-            .or_else(|| {
-                votes
-                    .iter()
-                    .filter(|&(_, count)| *count == most)
-                    .map(|(&name, _)| name)
-                    .min()
-            })
+            .or_else(|| votes.iter().filter(|&(_, count)| *count == most).map(|(&name, _)| name).min())
             .map(str::to_owned)
     }
 
@@ -359,17 +323,10 @@ impl ClassicGroup {
     /// Recounts what is kept as counters and indexes.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self) {
-        let waiting = self
-            .members
-            .values()
-            .filter(|member| member.awaiting_join.is_some())
-            .count();
+        let waiting = self.members.values().filter(|member| member.awaiting_join.is_some()).count();
         assert_eq!(self.awaiting_join, waiting);
-        let statics: HashMap<String, Arc<str>> = self
-            .members
-            .values()
-            .filter_map(|member| Some((member.instance_id.clone()?, member.id.clone())))
-            .collect();
+        let statics: HashMap<String, Arc<str>> =
+            self.members.values().filter_map(|member| Some((member.instance_id.clone()?, member.id.clone()))).collect();
         assert_eq!(self.static_members, statics);
         let mut supported: HashMap<String, usize> = HashMap::new();
         for (name, _) in self.members.values().flat_map(|member| &member.protocols) {
@@ -377,21 +334,10 @@ impl ClassicGroup {
         }
         assert_eq!(self.supported_protocols, supported);
         assert_eq!(self.leader_id.is_none(), self.members.is_empty());
-        assert!(
-            self.leader_id
-                .as_ref()
-                .is_none_or(|id| self.members.contains_key(id))
-        );
+        assert!(self.leader_id.as_ref().is_none_or(|id| self.members.contains_key(id)));
         assert!(self.members.is_empty() || self.select_protocol().is_some());
-        assert_eq!(
-            self.state == State::Empty,
-            self.members.is_empty() && self.state != State::PreparingRebalance
-        );
-        assert!(
-            self.pending_sync
-                .iter()
-                .all(|id| self.members.contains_key(id))
-        );
+        assert_eq!(self.state == State::Empty, self.members.is_empty() && self.state != State::PreparingRebalance);
+        assert!(self.pending_sync.iter().all(|id| self.members.contains_key(id)));
         for member in self.members.values() {
             assert!(member.awaiting_join.is_none() || self.state == State::PreparingRebalance);
             assert!(member.awaiting_sync.is_none() || self.state == State::CompletingRebalance);

@@ -22,9 +22,7 @@ impl ClassicGroup {
         if self.state == State::CompletingRebalance {
             self.reset_assignments(fx, ErrorCode::RebalanceInProgress);
         }
-        fx.timers.cancel(&TimerKey::Sync {
-            group: self.id.clone(),
-        });
+        fx.timers.cancel(&TimerKey::Sync { group: self.id.clone() });
         let is_initial = self.state == State::Empty;
         self.transition_to(State::PreparingRebalance, fx);
         tracing::debug!(
@@ -36,17 +34,9 @@ impl ClassicGroup {
         if is_initial {
             let delay_ms = fx.config.initial_rebalance_delay_ms;
             let remaining_ms = self.rebalance_timeout_ms().saturating_sub(delay_ms);
-            self.initial_delay = Some(InitialDelay {
-                delay_ms,
-                remaining_ms,
-            });
+            self.initial_delay = Some(InitialDelay { delay_ms, remaining_ms });
             self.new_member_added = false;
-            fx.schedule(
-                TimerKey::Join {
-                    group: self.id.clone(),
-                },
-                delay_ms,
-            );
+            fx.schedule(TimerKey::Join { group: self.id.clone() }, delay_ms);
             // Without a delay there is nothing to wait for.
             if delay_ms == 0 {
                 self.on_join_timer(fx);
@@ -54,21 +44,13 @@ impl ClassicGroup {
         } else if self.has_all_members_joined() {
             self.complete_join(fx);
         } else {
-            fx.schedule(
-                TimerKey::Join {
-                    group: self.id.clone(),
-                },
-                self.rebalance_timeout_ms(),
-            );
+            fx.schedule(TimerKey::Join { group: self.id.clone() }, self.rebalance_timeout_ms());
         }
     }
 
     /// Completes the join phase if nobody is missing; the initial delay is always waited out.
     pub(super) fn maybe_complete_join(&mut self, fx: &mut Fx<'_>) {
-        if self.state == State::PreparingRebalance
-            && self.initial_delay.is_none()
-            && self.has_all_members_joined()
-        {
+        if self.state == State::PreparingRebalance && self.initial_delay.is_none() && self.has_all_members_joined() {
             self.complete_join(fx);
         }
     }
@@ -78,25 +60,15 @@ impl ClassicGroup {
         if self.state != State::PreparingRebalance {
             return;
         }
-        if let Some(InitialDelay {
-            delay_ms,
-            remaining_ms,
-        }) = self.initial_delay
+        if let Some(InitialDelay { delay_ms, remaining_ms }) = self.initial_delay
             && self.new_member_added
             && remaining_ms != 0
         {
             self.new_member_added = false;
             let next_delay_ms = fx.config.initial_rebalance_delay_ms.min(remaining_ms);
-            self.initial_delay = Some(InitialDelay {
-                delay_ms: next_delay_ms,
-                remaining_ms: remaining_ms.saturating_sub(delay_ms),
-            });
-            fx.schedule(
-                TimerKey::Join {
-                    group: self.id.clone(),
-                },
-                next_delay_ms,
-            );
+            self.initial_delay =
+                Some(InitialDelay { delay_ms: next_delay_ms, remaining_ms: remaining_ms.saturating_sub(delay_ms) });
+            fx.schedule(TimerKey::Join { group: self.id.clone() }, next_delay_ms);
             return;
         }
         self.complete_join(fx);
@@ -104,9 +76,7 @@ impl ClassicGroup {
 
     /// Ends the join phase: whoever has not rejoined is dropped (static members stay), the protocol is chosen, everybody is answered.
     fn complete_join(&mut self, fx: &mut Fx<'_>) {
-        fx.timers.cancel(&TimerKey::Join {
-            group: self.id.clone(),
-        });
+        fx.timers.cancel(&TimerKey::Join { group: self.id.clone() });
         let missing: Vec<_> = self
             .members
             .values()
@@ -119,12 +89,7 @@ impl ClassicGroup {
         }
         if !self.members.is_empty() && !self.elect_joined_leader() {
             // Only static members are left and none is back: wait for them until their sessions end.
-            fx.schedule(
-                TimerKey::Join {
-                    group: self.id.clone(),
-                },
-                self.rebalance_timeout_ms(),
-            );
+            fx.schedule(TimerKey::Join { group: self.id.clone() }, self.rebalance_timeout_ms());
             return;
         }
         self.initial_delay = None;
@@ -135,13 +100,8 @@ impl ClassicGroup {
             self.protocol_name = None;
             self.subscribed_topics = self.compute_subscribed_topics();
             self.transition_to(State::Empty, fx);
-            tracing::info!(
-                group = &*self.id,
-                generation = self.generation_id,
-                "group is now empty"
-            );
-            fx.records
-                .push(GroupRecord::group(&self.id, Some(self.to_record())));
+            tracing::info!(group = &*self.id, generation = self.generation_id, "group is now empty");
+            fx.records.push(GroupRecord::group(&self.id, Some(self.to_record())));
             return;
         }
         self.protocol_name = self.select_protocol();
@@ -166,23 +126,13 @@ impl ClassicGroup {
             }
             self.pending_sync.insert(member_id);
         }
-        fx.schedule(
-            TimerKey::Sync {
-                group: self.id.clone(),
-            },
-            self.rebalance_timeout_ms(),
-        );
+        fx.schedule(TimerKey::Sync { group: self.id.clone() }, self.rebalance_timeout_ms());
     }
 
     /// Keeps the leader if it rejoined, else takes a member that did. False if nobody did.
     fn elect_joined_leader(&mut self) -> bool {
         let has_joined = |member: &Member| member.awaiting_join.is_some();
-        if self
-            .leader_id
-            .as_ref()
-            .and_then(|id| self.members.get(id))
-            .is_some_and(has_joined)
-        {
+        if self.leader_id.as_ref().and_then(|id| self.members.get(id)).is_some_and(has_joined) {
             return true;
         }
         match self.members.values().find(|member| has_joined(member)) {
@@ -197,10 +147,7 @@ impl ClassicGroup {
     /// What a member is told about the current generation; only the leader is given the members.
     pub(super) fn join_response(&self, member_id: &str, with_members: bool) -> JoinGroupResponse {
         let members = if with_members {
-            self.members
-                .values()
-                .map(|member| self.join_response_member(member))
-                .collect()
+            self.members.values().map(|member| self.join_response_member(member)).collect()
         } else {
             Vec::new()
         };
@@ -225,17 +172,11 @@ impl ClassicGroup {
 
     /// Members that did not send SyncGroup within the rebalance timeout are dropped.
     pub(crate) fn on_sync_timer(&mut self, fx: &mut Fx<'_>) {
-        if !matches!(self.state, State::CompletingRebalance | State::Stable)
-            || self.pending_sync.is_empty()
-        {
+        if !matches!(self.state, State::CompletingRebalance | State::Stable) || self.pending_sync.is_empty() {
             return;
         }
         let missing: Vec<_> = self.pending_sync.drain().collect();
-        tracing::info!(
-            group = &*self.id,
-            members = missing.len(),
-            "members did not sync in time and are removed"
-        );
+        tracing::info!(group = &*self.id, members = missing.len(), "members did not sync in time and are removed");
         for member_id in missing {
             self.remove(&member_id);
             fx.cancel_session(&self.id, &member_id);
@@ -246,9 +187,7 @@ impl ClassicGroup {
     pub(super) fn on_sync_received(&mut self, member_id: &str, fx: &mut Fx<'_>) {
         self.pending_sync.remove(member_id);
         if self.pending_sync.is_empty() {
-            fx.timers.cancel(&TimerKey::Sync {
-                group: self.id.clone(),
-            });
+            fx.timers.cancel(&TimerKey::Sync { group: self.id.clone() });
         }
     }
 
@@ -296,8 +235,5 @@ pub(crate) fn join_error(member_id: &str, error: ErrorCode) -> JoinGroupResponse
 
 /// A SyncGroup response that only carries an error.
 pub(crate) fn sync_error(error: ErrorCode) -> SyncGroupResponse {
-    SyncGroupResponse {
-        error_code: error.code(),
-        ..Default::default()
-    }
+    SyncGroupResponse { error_code: error.code(), ..Default::default() }
 }

@@ -20,9 +20,7 @@ impl ClassicGroup {
         let member_id = request.member_id.as_str();
         match self.state {
             State::Empty => fx.reply_sync(reply, sync_error(ErrorCode::UnknownMemberId)),
-            State::PreparingRebalance => {
-                fx.reply_sync(reply, sync_error(ErrorCode::RebalanceInProgress))
-            }
+            State::PreparingRebalance => fx.reply_sync(reply, sync_error(ErrorCode::RebalanceInProgress)),
             State::CompletingRebalance => {
                 let Some(member) = self.members.get_mut(member_id) else {
                     return;
@@ -41,11 +39,7 @@ impl ClassicGroup {
                 let Some(member) = self.members.get(member_id) else {
                     return;
                 };
-                fx.schedule_session(
-                    &self.id,
-                    &member.id,
-                    member.session_timeout_ms.max(0) as u64,
-                );
+                fx.schedule_session(&self.id, &member.id, member.session_timeout_ms.max(0) as u64);
                 fx.reply_sync(
                     reply,
                     SyncGroupResponse {
@@ -61,9 +55,8 @@ impl ClassicGroup {
 
     fn validate_sync(&self, request: &SyncGroupRequest) -> Result<(), ErrorCode> {
         self.validate_member(&request.member_id, request.group_instance_id.as_deref())?;
-        let differs = |asked: &Option<String>, ours: &Option<String>| {
-            asked.is_some() && ours.is_some() && asked != ours
-        };
+        let differs =
+            |asked: &Option<String>, ours: &Option<String>| asked.is_some() && ours.is_some() && asked != ours;
         if request.generation_id != self.generation_id {
             Err(ErrorCode::IllegalGeneration)
         } else if differs(&request.protocol_type, &self.protocol_type)
@@ -77,17 +70,12 @@ impl ClassicGroup {
 
     /// Takes the leader's assignment; members it does not mention get an empty one. Answers leave once it is committed.
     fn assign(&mut self, fx: &mut Fx<'_>, request: &SyncGroupRequest) {
-        let mut assignments: HashMap<&str, &Bytes> = request
-            .assignments
-            .iter()
-            .map(|a| (a.member_id.as_str(), &a.assignment))
-            .collect();
+        let mut assignments: HashMap<&str, &Bytes> =
+            request.assignments.iter().map(|a| (a.member_id.as_str(), &a.assignment)).collect();
         for member in self.members.values_mut() {
             // Copied out of the frame, which would otherwise live as long as the member.
-            member.assignment = assignments
-                .remove(&*member.id)
-                .map(|bytes| Bytes::copy_from_slice(bytes))
-                .unwrap_or_default();
+            member.assignment =
+                assignments.remove(&*member.id).map(|bytes| Bytes::copy_from_slice(bytes)).unwrap_or_default();
         }
         let mut record = self.to_record();
         if record::metadata_size_in_bytes(&record) > fx.config.max_record_bytes {

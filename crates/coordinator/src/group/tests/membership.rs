@@ -30,10 +30,7 @@ fn a_pending_member_can_leave() {
     let mut h = Harness::new();
     let told = h.join_now(4, &join_request(""));
     assert_eq!(h.leave(&[(&told.member_id, None)]).0, [ErrorCode::None]);
-    assert_eq!(
-        error(h.join_now(4, &join_request(&told.member_id)).error_code),
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(error(h.join_now(4, &join_request(&told.member_id)).error_code), ErrorCode::UnknownMemberId);
 }
 
 #[test]
@@ -54,15 +51,7 @@ fn v0_uses_the_session_timeout_for_rebalancing() {
     let mut request = join_request("");
     request.rebalance_timeout_ms = -1;
     h.join(0, &request);
-    assert_eq!(
-        h.shard.soft.groups[GROUP]
-            .members
-            .values()
-            .next()
-            .unwrap()
-            .rebalance_timeout_ms,
-        SESSION_MS
-    );
+    assert_eq!(h.shard.soft.groups[GROUP].members.values().next().unwrap().rebalance_timeout_ms, SESSION_MS);
 }
 
 #[test]
@@ -76,28 +65,17 @@ fn a_new_member_whose_client_went_away_is_dropped_after_five_minutes() {
         h.heartbeat(&ids[0], generation);
         h.advance(5_000);
     }
-    assert_eq!(
-        error(h.joined(lost).unwrap().error_code),
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(error(h.joined(lost).unwrap().error_code), ErrorCode::UnknownMemberId);
 }
 
 #[test]
 fn leaving_is_a_batch_and_empties_the_group() {
     let mut h = Harness::new();
     let (ids, generation) = h.stable_group(2);
-    let (errors, records) = h.leave(&[
-        (&ids[0], None),
-        ("nobody", None),
-        ("", Some("no-instance")),
-        ("", None),
-        (&ids[1], None),
-    ]);
+    let (errors, records) =
+        h.leave(&[(&ids[0], None), ("nobody", None), ("", Some("no-instance")), ("", None), (&ids[1], None)]);
     use ErrorCode::{None as Ok, UnknownMemberId};
-    assert_eq!(
-        errors,
-        [Ok, UnknownMemberId, UnknownMemberId, UnknownMemberId, Ok]
-    );
+    assert_eq!(errors, [Ok, UnknownMemberId, UnknownMemberId, UnknownMemberId, Ok]);
     assert!(
         matches!(&records[..], [GroupRecord::Group { value: Some(value), .. }] if value.generation == generation + 1)
     );
@@ -111,10 +89,7 @@ fn leaving_while_parked_answers_the_parked_request() {
     let (ids, _) = h.stable_group(2);
     let parked = h.join(2, &join_request(&ids[0]));
     assert_eq!(h.leave(&[(&ids[0], None)]).0, [ErrorCode::None]);
-    assert_eq!(
-        error(h.joined(parked).unwrap().error_code),
-        ErrorCode::UnknownMemberId
-    );
+    assert_eq!(error(h.joined(parked).unwrap().error_code), ErrorCode::UnknownMemberId);
 }
 
 #[test]
@@ -123,29 +98,20 @@ fn a_repeated_join_replaces_the_parked_one() {
     let (ids, _) = h.stable_group(2);
     let first = h.join(2, &join_request(&ids[0]));
     let second = h.join(2, &join_request(&ids[0]));
-    assert_eq!(
-        error(h.joined(first).unwrap().error_code),
-        ErrorCode::RebalanceInProgress
-    );
+    assert_eq!(error(h.joined(first).unwrap().error_code), ErrorCode::RebalanceInProgress);
     h.join(2, &join_request(&ids[1]));
     assert_eq!(h.joined(second).unwrap().members.len(), 2);
 }
 
 fn static_join(member_id: &str, instance_id: &str) -> JoinGroupRequest {
-    JoinGroupRequest {
-        group_instance_id: Some(instance_id.into()),
-        ..join_request(member_id)
-    }
+    JoinGroupRequest { group_instance_id: Some(instance_id.into()), ..join_request(member_id) }
 }
 
 fn stable_static(h: &mut Harness) -> (String, String) {
     let a = h.join(5, &static_join("", "a"));
     let b = h.join(5, &static_join("", "b"));
     h.advance(6_000);
-    let (a, b) = (
-        h.joined(a).unwrap().member_id.clone(),
-        h.joined(b).unwrap().member_id.clone(),
-    );
+    let (a, b) = (h.joined(a).unwrap().member_id.clone(), h.joined(b).unwrap().member_id.clone());
     assert!(a.starts_with("a-"));
     h.sync(&b, 1, &[]);
     h.sync_with(&sync_request(&a, 1, &[(&a, b"for a"), (&b, b"for b")]));
@@ -159,10 +125,7 @@ fn a_static_member_that_comes_back_gets_a_new_id_without_a_rebalance() {
     let (reply, records) = h.join_with(&cx(5), &static_join("", "b"));
     let back = h.joined(reply).unwrap().clone();
     assert_ne!(back.member_id, b);
-    assert_eq!(
-        (back.generation_id, back.leader.as_str(), h.state()),
-        (1, a.as_str(), "Stable")
-    );
+    assert_eq!((back.generation_id, back.leader.as_str(), h.state()), (1, a.as_str(), "Stable"));
     assert!(
         matches!(&records[..], [GroupRecord::Group { value: Some(value), .. }] if value.members.iter().any(|m| m.member_id == back.member_id))
     );
@@ -176,14 +139,8 @@ fn a_static_member_that_comes_back_gets_a_new_id_without_a_rebalance() {
         group_instance_id: Some("b".into()),
     };
     let outcome = h.shard.heartbeat(&old, h.now);
-    assert_eq!(
-        error(h.apply(outcome).0.error_code),
-        ErrorCode::FencedInstanceId
-    );
-    assert_eq!(
-        error(h.join_now(5, &static_join(&b, "b")).error_code),
-        ErrorCode::FencedInstanceId
-    );
+    assert_eq!(error(h.apply(outcome).0.error_code), ErrorCode::FencedInstanceId);
+    assert_eq!(error(h.join_now(5, &static_join(&b, "b")).error_code), ErrorCode::FencedInstanceId);
     assert_eq!(h.leave(&[(&b, Some("b"))]).0, [ErrorCode::FencedInstanceId]);
 
     h.restart();
@@ -195,19 +152,9 @@ fn a_static_leader_that_comes_back_is_told_to_skip_assignment_from_v9_on() {
     let mut h = Harness::new();
     let (a, _) = stable_static(&mut h);
     let old = h.join_now(8, &static_join("", "a"));
-    assert_eq!(
-        (old.leader.as_str(), old.members.len(), old.skip_assignment),
-        (a.as_str(), 0, false)
-    );
+    assert_eq!((old.leader.as_str(), old.members.len(), old.skip_assignment), (a.as_str(), 0, false));
     let new = h.join_now(9, &static_join("", "a"));
-    assert_eq!(
-        (
-            new.leader == new.member_id,
-            new.members.len(),
-            new.skip_assignment
-        ),
-        (true, 2, true)
-    );
+    assert_eq!((new.leader == new.member_id, new.members.len(), new.skip_assignment), (true, 2, true));
 }
 
 #[test]
@@ -218,10 +165,7 @@ fn a_static_member_whose_join_is_parked_is_fenced_by_its_successor() {
     assert_eq!(h.state(), "PreparingRebalance");
     let successor = h.join(5, &static_join("", "a"));
     let fenced = h.joined(parked).unwrap();
-    assert_eq!(
-        (error(fenced.error_code), fenced.member_id.as_str()),
-        (ErrorCode::FencedInstanceId, a.as_str())
-    );
+    assert_eq!((error(fenced.error_code), fenced.member_id.as_str()), (ErrorCode::FencedInstanceId, a.as_str()));
     assert_eq!(h.joined(successor), None);
 }
 
@@ -232,25 +176,13 @@ fn static_members_stay_through_a_rebalance_until_their_session_ends() {
     let parked = h.join(5, &static_join(&a, "a"));
     for _ in 0..6 {
         h.advance(5_000);
-        let alive = HeartbeatRequest {
-            group_id: GROUP.into(),
-            member_id: b.clone(),
-            generation_id: 1,
-            ..Default::default()
-        };
+        let alive =
+            HeartbeatRequest { group_id: GROUP.into(), member_id: b.clone(), generation_id: 1, ..Default::default() };
         let outcome = h.shard.heartbeat(&alive, h.now);
         h.apply(outcome);
     }
-    assert_eq!(
-        h.joined(parked).unwrap().members.len(),
-        2,
-        "b is alive, so it stays although it did not rejoin"
-    );
-    assert_eq!(
-        h.leave(&[("", Some("b"))]).0,
-        [ErrorCode::None],
-        "an administrator removes it by instance id"
-    );
+    assert_eq!(h.joined(parked).unwrap().members.len(), 2, "b is alive, so it stays although it did not rejoin");
+    assert_eq!(h.leave(&[("", Some("b"))]).0, [ErrorCode::None], "an administrator removes it by instance id");
 }
 
 #[test]
@@ -262,10 +194,7 @@ fn a_static_member_that_comes_back_during_sync_makes_all_rebalance() {
     let b = h.joined(b).unwrap().member_id.clone();
     let parked = h.sync(&b, 1, &[]);
     h.join(5, &static_join("", "a"));
-    assert_eq!(
-        error(h.synced(parked).unwrap().error_code),
-        ErrorCode::RebalanceInProgress
-    );
+    assert_eq!(error(h.synced(parked).unwrap().error_code), ErrorCode::RebalanceInProgress);
     assert_eq!(h.state(), "PreparingRebalance");
     assert!(h.joined(a).is_some());
 }

@@ -14,9 +14,7 @@ use milena_common::{Now, StateMachine, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use milena_protocol::messages::leave_group_request::MemberIdentity;
-use milena_protocol::messages::offset_commit_request::{
-    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
+use milena_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use milena_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use milena_protocol::messages::*;
 
@@ -36,11 +34,7 @@ pub(super) struct Harness {
 }
 
 pub(super) fn config() -> GroupConfig {
-    GroupConfig {
-        initial_rebalance_delay_ms: 3_000,
-        max_size: 100,
-        ..GroupConfig::default()
-    }
+    GroupConfig { initial_rebalance_delay_ms: 3_000, max_size: 100, ..GroupConfig::default() }
 }
 
 /// Ids that count up, so that tests are repeatable.
@@ -53,11 +47,7 @@ fn counting_uuids(start: u128) -> impl FnMut() -> Uuid + Send {
 }
 
 pub(super) fn cx(api_version: i16) -> GroupContext {
-    GroupContext {
-        client_id: "client".into(),
-        client_host: "/127.0.0.1".into(),
-        api_version,
-    }
+    GroupContext { client_id: "client".into(), client_host: "/127.0.0.1".into(), api_version }
 }
 
 /// A consumer's subscription to topics.
@@ -87,10 +77,7 @@ pub(super) fn join_request(member_id: &str) -> JoinGroupRequest {
 pub(super) fn protocols(names: &[&str]) -> Vec<JoinGroupRequestProtocol> {
     names
         .iter()
-        .map(|name| JoinGroupRequestProtocol {
-            name: (*name).into(),
-            metadata: subscription(&["topic"]),
-        })
+        .map(|name| JoinGroupRequestProtocol { name: (*name).into(), metadata: subscription(&["topic"]) })
         .collect()
 }
 
@@ -101,20 +88,10 @@ impl Harness {
 
     pub(super) fn with(config: GroupConfig) -> Self {
         let config = Arc::new(config);
-        let now = Now {
-            mono_ms: 1_000,
-            wall_ms: 1_700_000_000_000,
-        };
+        let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
         let mut shard = GroupShard::new(config.clone(), counting_uuids(0));
         shard.on_loaded(now);
-        Harness {
-            config,
-            shard,
-            now,
-            log: Vec::new(),
-            answers: HashMap::new(),
-            next_reply: 0,
-        }
+        Harness { config, shard, now, log: Vec::new(), answers: HashMap::new(), next_reply: 0 }
     }
 
     /// Takes an outcome as the driver does; the records must survive encoding, and recovery must lead to the same state.
@@ -122,20 +99,13 @@ impl Harness {
         for record in &outcome.records {
             let encoded = GroupShard::encode(record).expect("encodes");
             let offset = self.log.len() as i64;
-            let decoded = GroupShard::decode(LoadedRecord::Record {
-                offset,
-                producer_id: -1,
-                record: encoded.clone(),
-            });
+            let decoded = GroupShard::decode(LoadedRecord::Record { offset, producer_id: -1, record: encoded.clone() });
             assert_eq!(&decoded, record, "a record means the same after encoding");
             self.shard.replay(offset, record);
             self.log.push(encoded);
         }
         for (reply, answer) in self.shard.take_replies() {
-            assert!(
-                self.answers.insert(reply, answer).is_none(),
-                "answered twice"
-            );
+            assert!(self.answers.insert(reply, answer).is_none(), "answered twice");
         }
         (outcome.response, outcome.records)
     }
@@ -147,11 +117,7 @@ impl Harness {
             let offset = offset as i64;
             shard.replay(
                 offset,
-                &GroupShard::decode(LoadedRecord::Record {
-                    offset,
-                    producer_id: -1,
-                    record: record.clone(),
-                }),
+                &GroupShard::decode(LoadedRecord::Record { offset, producer_id: -1, record: record.clone() }),
             );
         }
         shard.on_loaded(self.now);
@@ -166,21 +132,11 @@ impl Harness {
     }
 
     pub(super) fn advance(&mut self, ms: u64) -> Vec<GroupRecord> {
-        let until = Now {
-            mono_ms: self.now.mono_ms + ms,
-            wall_ms: self.now.wall_ms + ms as i64,
-        };
+        let until = Now { mono_ms: self.now.mono_ms + ms, wall_ms: self.now.wall_ms + ms as i64 };
         let mut records = Vec::new();
-        while let Some(deadline) = self
-            .shard
-            .next_deadline()
-            .filter(|deadline| *deadline <= until.mono_ms)
-        {
+        while let Some(deadline) = self.shard.next_deadline().filter(|deadline| *deadline <= until.mono_ms) {
             let step = deadline.saturating_sub(self.now.mono_ms);
-            self.now = Now {
-                mono_ms: self.now.mono_ms + step,
-                wall_ms: self.now.wall_ms + step as i64,
-            };
+            self.now = Now { mono_ms: self.now.mono_ms + step, wall_ms: self.now.wall_ms + step as i64 };
             let outcome = self.shard.on_timer(self.now).expect("a timer is due");
             records.extend(self.apply(outcome).1);
         }
@@ -188,11 +144,7 @@ impl Harness {
         records
     }
 
-    pub(super) fn join_with(
-        &mut self,
-        cx: &GroupContext,
-        request: &JoinGroupRequest,
-    ) -> (ReplyId, Vec<GroupRecord>) {
+    pub(super) fn join_with(&mut self, cx: &GroupContext, request: &JoinGroupRequest) -> (ReplyId, Vec<GroupRecord>) {
         self.next_reply += 1;
         let reply = ReplyId(self.next_reply);
         let outcome = self.shard.join(cx, request, reply, self.now);
@@ -211,11 +163,7 @@ impl Harness {
     }
 
     #[track_caller]
-    pub(super) fn join_now(
-        &mut self,
-        version: i16,
-        request: &JoinGroupRequest,
-    ) -> JoinGroupResponse {
+    pub(super) fn join_now(&mut self, version: i16, request: &JoinGroupRequest) -> JoinGroupResponse {
         let reply = self.join(version, request);
         self.joined(reply).expect("answered at once").clone()
     }
@@ -233,8 +181,7 @@ impl Harness {
         generation_id: i32,
         assignments: &[(&str, &'static [u8])],
     ) -> ReplyId {
-        self.sync_with(&sync_request(member_id, generation_id, assignments))
-            .0
+        self.sync_with(&sync_request(member_id, generation_id, assignments)).0
     }
 
     pub(super) fn synced(&self, reply: ReplyId) -> Option<&SyncGroupResponse> {
@@ -255,10 +202,7 @@ impl Harness {
         error(self.apply(outcome).0.error_code)
     }
 
-    pub(super) fn leave(
-        &mut self,
-        members: &[(&str, Option<&str>)],
-    ) -> (Vec<ErrorCode>, Vec<GroupRecord>) {
+    pub(super) fn leave(&mut self, members: &[(&str, Option<&str>)]) -> (Vec<ErrorCode>, Vec<GroupRecord>) {
         let members = members
             .iter()
             .map(|(id, instance)| MemberIdentity {
@@ -267,23 +211,10 @@ impl Harness {
                 ..Default::default()
             })
             .collect();
-        let outcome = self.shard.leave(
-            &LeaveGroupRequest {
-                group_id: GROUP.into(),
-                members,
-                ..Default::default()
-            },
-            self.now,
-        );
+        let outcome =
+            self.shard.leave(&LeaveGroupRequest { group_id: GROUP.into(), members, ..Default::default() }, self.now);
         let (response, records) = self.apply(outcome);
-        (
-            response
-                .members
-                .iter()
-                .map(|member| error(member.error_code))
-                .collect(),
-            records,
-        )
+        (response.members.iter().map(|member| error(member.error_code)).collect(), records)
     }
 
     pub(super) fn commit_with(
@@ -294,12 +225,7 @@ impl Harness {
         let outcome = self.shard.commit_offsets(&cx(version), request, self.now);
         let (response, records) = self.apply(outcome);
         let errors = |response: OffsetCommitResponse| {
-            response
-                .topics
-                .iter()
-                .flat_map(|t| &t.partitions)
-                .map(|p| error(p.error_code))
-                .collect()
+            response.topics.iter().flat_map(|t| &t.partitions).map(|p| error(p.error_code)).collect()
         };
         (response.map(errors), records)
     }
@@ -315,41 +241,27 @@ impl Harness {
         partition: i32,
         offset: i64,
     ) {
-        let (response, _) = self.commit_with(
-            8,
-            &commit_request(group, member_id, generation, topic, partition, offset),
-        );
+        let (response, _) =
+            self.commit_with(8, &commit_request(group, member_id, generation, topic, partition, offset));
         assert_eq!(response, Ok(vec![ErrorCode::None]));
     }
 
     pub(super) fn fetch(&self, group: &str, topic: &str, partition: i32) -> i64 {
-        self.shard
-            .fetch_offsets(&fetch_request(group, topic, partition), false)
-            .topics[0]
-            .partitions[0]
+        self.shard.fetch_offsets(&fetch_request(group, topic, partition), false).topics[0].partitions[0]
             .committed_offset
     }
 
     pub(super) fn state(&self) -> &'static str {
-        self.shard
-            .soft
-            .groups
-            .get(GROUP)
-            .map_or("none", |group| group.state.name())
+        self.shard.soft.groups.get(GROUP).map_or("none", |group| group.state.name())
     }
 
     /// Lets `count` dynamic members join a new group and sync; the member ids, leader first.
     pub(super) fn stable_group(&mut self, count: usize) -> (Vec<String>, i32) {
-        let replies: Vec<_> = (0..count)
-            .map(|_| self.join(2, &join_request("")))
-            .collect();
+        let replies: Vec<_> = (0..count).map(|_| self.join(2, &join_request(""))).collect();
         while self.joined(replies[0]).is_none() {
             self.advance(self.config.initial_rebalance_delay_ms);
         }
-        let joins: Vec<_> = replies
-            .iter()
-            .map(|reply| self.joined(*reply).expect("joined").clone())
-            .collect();
+        let joins: Vec<_> = replies.iter().map(|reply| self.joined(*reply).expect("joined").clone()).collect();
         let generation = joins[0].generation_id;
         let leader = joins[0].leader.clone();
         let mut ids: Vec<_> = joins.into_iter().map(|join| join.member_id).collect();
@@ -407,11 +319,7 @@ pub(super) fn commit_request(
     }
 }
 
-pub(super) fn fetch_request(
-    group: &str,
-    topic: &str,
-    partition: i32,
-) -> offset_fetch_request::OffsetFetchRequestGroup {
+pub(super) fn fetch_request(group: &str, topic: &str, partition: i32) -> offset_fetch_request::OffsetFetchRequestGroup {
     offset_fetch_request::OffsetFetchRequestGroup {
         group_id: group.into(),
         topics: Some(vec![offset_fetch_request::OffsetFetchRequestTopics {

@@ -1,76 +1,34 @@
 //! Committing, fetching, deleting and expiring offsets; looking at groups and deleting them.
 
 use super::*;
-use milena_protocol::messages::offset_delete_request::{
-    OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
-};
+use milena_protocol::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 
 #[test]
 fn a_member_commits_in_its_generation_only() {
     let mut h = Harness::new();
     let (ids, generation) = h.stable_group(1);
-    let mut commit = |member: &str, generation| {
-        h.commit_with(8, &commit_request(GROUP, member, generation, "topic", 0, 7))
-            .0
-    };
+    let mut commit =
+        |member: &str, generation| h.commit_with(8, &commit_request(GROUP, member, generation, "topic", 0, 7)).0;
     assert_eq!(commit(&ids[0], generation), Ok(vec![ErrorCode::None]));
-    assert_eq!(
-        commit(&ids[0], generation + 1),
-        Err(ErrorCode::IllegalGeneration)
-    );
-    assert_eq!(
-        commit("nobody", generation),
-        Err(ErrorCode::UnknownMemberId)
-    );
-    assert_eq!(
-        commit("", -1),
-        Err(ErrorCode::UnknownMemberId),
-        "a group with members refuses strangers"
-    );
+    assert_eq!(commit(&ids[0], generation + 1), Err(ErrorCode::IllegalGeneration));
+    assert_eq!(commit("nobody", generation), Err(ErrorCode::UnknownMemberId));
+    assert_eq!(commit("", -1), Err(ErrorCode::UnknownMemberId), "a group with members refuses strangers");
     assert_eq!(h.fetch(GROUP, "topic", 0), 7);
     h.join(2, &join_request(&ids[0]));
-    let response = h
-        .commit_with(
-            8,
-            &commit_request(GROUP, &ids[0], generation + 1, "topic", 0, 8),
-        )
-        .0;
-    assert_eq!(
-        response,
-        Err(ErrorCode::RebalanceInProgress),
-        "the assignment is not out yet"
-    );
+    let response = h.commit_with(8, &commit_request(GROUP, &ids[0], generation + 1, "topic", 0, 8)).0;
+    assert_eq!(response, Err(ErrorCode::RebalanceInProgress), "the assignment is not out yet");
 }
 
 #[test]
 fn anybody_commits_to_a_group_without_members() {
     let mut h = Harness::new();
-    assert_eq!(
-        h.commit_with(2, &commit_request("simple", "", -1, "topic", 0, 5))
-            .0,
-        Ok(vec![ErrorCode::None])
-    );
+    assert_eq!(h.commit_with(2, &commit_request("simple", "", -1, "topic", 0, 5)).0, Ok(vec![ErrorCode::None]));
     assert_eq!(h.fetch("simple", "topic", 0), 5);
     assert_eq!(h.fetch("simple", "topic", 1), -1);
-    assert_eq!(
-        h.commit_with(8, &commit_request("new", "m", 3, "topic", 0, 5))
-            .0,
-        Err(ErrorCode::IllegalGeneration)
-    );
-    assert_eq!(
-        h.commit_with(9, &commit_request("new", "m", 3, "topic", 0, 5))
-            .0,
-        Err(ErrorCode::GroupIdNotFound)
-    );
+    assert_eq!(h.commit_with(8, &commit_request("new", "m", 3, "topic", 0, 5)).0, Err(ErrorCode::IllegalGeneration));
+    assert_eq!(h.commit_with(9, &commit_request("new", "m", 3, "topic", 0, 5)).0, Err(ErrorCode::GroupIdNotFound));
     let listed = h.shard.list_groups(&ListGroupsRequest::default());
-    assert_eq!(
-        (
-            listed.len(),
-            listed[0].group_state.as_str(),
-            listed[0].protocol_type.as_str()
-        ),
-        (1, "Empty", "")
-    );
+    assert_eq!((listed.len(), listed[0].group_state.as_str(), listed[0].protocol_type.as_str()), (1, "Empty", ""));
 }
 
 #[test]
@@ -83,19 +41,13 @@ fn metadata_is_limited_per_partition() {
     request.topics[0].partitions[0].committed_metadata = Some("x".repeat(4_097));
     request.topics[0].partitions.push(second);
     let (response, records) = h.commit_with(8, &request);
-    assert_eq!(
-        response,
-        Ok(vec![ErrorCode::OffsetMetadataTooLarge, ErrorCode::None])
-    );
+    assert_eq!(response, Ok(vec![ErrorCode::OffsetMetadataTooLarge, ErrorCode::None]));
     assert_eq!(records.len(), 1);
 }
 
 #[test]
 fn retention_time_and_commit_time_of_old_clients_count() {
-    let mut h = Harness::with(GroupConfig {
-        offsets_retention_check_interval_ms: 1_000,
-        ..config()
-    });
+    let mut h = Harness::with(GroupConfig { offsets_retention_check_interval_ms: 1_000, ..config() });
     let mut request = commit_request("simple", "", -1, "topic", 0, 5);
     request.retention_time_ms = 10_000;
     request.topics[0].partitions[0].committed_leader_epoch = 4;
@@ -103,22 +55,13 @@ fn retention_time_and_commit_time_of_old_clients_count() {
     let mut v1 = commit_request("simple", "", -1, "topic", 1, 6);
     v1.topics[0].partitions[0].commit_timestamp = 77;
     let records = h.commit_with(1, &v1).1;
-    assert!(
-        matches!(&records[0], GroupRecord::Offset { value: Some(value), .. } if value.commit_timestamp == 77)
-    );
+    assert!(matches!(&records[0], GroupRecord::Offset { value: Some(value), .. } if value.commit_timestamp == 77));
     // The commit of 1970 is past its retention at the first look, the other one when its own time is over.
     h.advance(1_000);
-    assert_eq!(
-        (h.fetch("simple", "topic", 1), h.fetch("simple", "topic", 0)),
-        (-1, 5)
-    );
+    assert_eq!((h.fetch("simple", "topic", 1), h.fetch("simple", "topic", 0)), (-1, 5));
     h.advance(9_000);
     assert_eq!(h.fetch("simple", "topic", 0), -1);
-    assert!(
-        h.shard
-            .list_groups(&ListGroupsRequest::default())
-            .is_empty()
-    );
+    assert!(h.shard.list_groups(&ListGroupsRequest::default()).is_empty());
 }
 
 #[test]
@@ -128,30 +71,15 @@ fn offsets_expire_a_week_after_the_group_became_empty() {
     let (ids, generation) = h.stable_group(1);
     h.commit(GROUP, &ids[0], generation, "topic", 0, 7);
     h.commit(GROUP, &ids[0], generation, "unsubscribed", 0, 7);
-    h.shard.soft.timers.cancel(&TimerKey::Session {
-        group: GROUP.into(),
-        member: ids[0].as_str().into(),
-    });
+    h.shard.soft.timers.cancel(&TimerKey::Session { group: GROUP.into(), member: ids[0].as_str().into() });
     h.advance(WEEK_MS + 600_000);
-    assert_eq!(
-        (
-            h.fetch(GROUP, "topic", 0),
-            h.fetch(GROUP, "unsubscribed", 0)
-        ),
-        (7, -1)
-    );
+    assert_eq!((h.fetch(GROUP, "topic", 0), h.fetch(GROUP, "unsubscribed", 0)), (7, -1));
     h.leave(&[(&ids[0], None)]);
     h.advance(WEEK_MS - 600_000);
     assert_eq!(h.fetch(GROUP, "topic", 0), 7);
     let records = h.advance(1_200_000);
     assert_eq!(h.fetch(GROUP, "topic", 0), -1);
-    assert!(matches!(
-        &records[..],
-        [
-            GroupRecord::Offset { value: None, .. },
-            GroupRecord::Group { value: None, .. }
-        ]
-    ));
+    assert!(matches!(&records[..], [GroupRecord::Offset { value: None, .. }, GroupRecord::Group { value: None, .. }]));
     assert_eq!(h.state(), "none");
 }
 
@@ -166,33 +94,14 @@ fn offset_delete_spares_topics_in_use() {
         name: name.into(),
         partitions: vec![OffsetDeleteRequestPartition { partition_index: 0 }],
     };
-    let request = OffsetDeleteRequest {
-        group_id: GROUP.into(),
-        topics: vec![topic("topic"), topic("other")],
-    };
+    let request = OffsetDeleteRequest { group_id: GROUP.into(), topics: vec![topic("topic"), topic("other")] };
     let outcome = h.shard.delete_offsets(&request, h.now);
     let response = h.apply(outcome).0;
-    let errors: Vec<_> = response
-        .topics
-        .iter()
-        .map(|topic| error(topic.partitions[0].error_code))
-        .collect();
+    let errors: Vec<_> = response.topics.iter().map(|topic| error(topic.partitions[0].error_code)).collect();
     assert_eq!(errors, [ErrorCode::GroupSubscribedToTopic, ErrorCode::None]);
-    assert_eq!(
-        (h.fetch(GROUP, "topic", 0), h.fetch(GROUP, "other", 0)),
-        (7, -1)
-    );
-    let missing = h.shard.delete_offsets(
-        &OffsetDeleteRequest {
-            group_id: "none".into(),
-            ..request
-        },
-        h.now,
-    );
-    assert_eq!(
-        error(h.apply(missing).0.error_code),
-        ErrorCode::GroupIdNotFound
-    );
+    assert_eq!((h.fetch(GROUP, "topic", 0), h.fetch(GROUP, "other", 0)), (7, -1));
+    let missing = h.shard.delete_offsets(&OffsetDeleteRequest { group_id: "none".into(), ..request }, h.now);
+    assert_eq!(error(h.apply(missing).0.error_code), ErrorCode::GroupIdNotFound);
 }
 
 #[test]
@@ -220,14 +129,7 @@ fn deleted_topics_take_their_offsets_along() {
     }
     let outcome = h.shard.on_topics_deleted(&["gone".into()]);
     assert_eq!(h.apply(outcome).1.len(), 2);
-    assert_eq!(
-        (
-            h.fetch("a", "gone", 0),
-            h.fetch("a", "stays", 0),
-            h.fetch("b", "gone", 0)
-        ),
-        (-1, 7, -1)
-    );
+    assert_eq!((h.fetch("a", "gone", 0), h.fetch("a", "stays", 0), h.fetch("b", "gone", 0)), (-1, 7, -1));
 }
 
 #[test]
@@ -236,18 +138,11 @@ fn describe_tells_members_and_missing_groups() {
     let (ids, _) = h.stable_group(1);
     let stable = h.shard.describe_group(&cx(5), GROUP);
     assert_eq!(
-        (
-            stable.group_state.as_str(),
-            stable.protocol_data.as_str(),
-            stable.members[0].member_id.as_str()
-        ),
+        (stable.group_state.as_str(), stable.protocol_data.as_str(), stable.members[0].member_id.as_str()),
         ("Stable", "range", ids[0].as_str())
     );
     assert_eq!(
-        (
-            stable.members[0].client_host.as_str(),
-            &stable.members[0].member_metadata
-        ),
+        (stable.members[0].client_host.as_str(), &stable.members[0].member_metadata),
         ("/127.0.0.1", &subscription(&["topic"]))
     );
     let old = h.shard.describe_group(&cx(5), "none");
@@ -266,12 +161,7 @@ fn list_filters_ignore_case() {
     h.commit("simple", "", -1, "topic", 0, 7);
     let list = |states: &[&str], types: &[&str]| {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        h.shard
-            .list_groups(&ListGroupsRequest {
-                states_filter: owned(states),
-                types_filter: owned(types),
-            })
-            .len()
+        h.shard.list_groups(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) }).len()
     };
     assert_eq!(
         (
@@ -290,13 +180,7 @@ fn offsets_of_transactions_count_when_they_commit() {
     let mut h = Harness::new();
     let (_, records) = h.commit_with(8, &commit_request("g", "", -1, "topic", 0, 1));
     let pending = |offset: i64| match records[0].clone() {
-        GroupRecord::Offset {
-            group,
-            topic,
-            partition,
-            value: Some(value),
-            ..
-        } => GroupRecord::Offset {
+        GroupRecord::Offset { group, topic, partition, value: Some(value), .. } => GroupRecord::Offset {
             producer_id: 9,
             group,
             topic,
@@ -308,26 +192,11 @@ fn offsets_of_transactions_count_when_they_commit() {
     h.shard.replay(1, &pending(2));
     assert_eq!(h.fetch("g", "topic", 0), 1);
     let unstable = h.shard.fetch_offsets(&fetch_request("g", "topic", 0), true);
-    assert_eq!(
-        error(unstable.topics[0].partitions[0].error_code),
-        ErrorCode::UnstableOffsetCommit
-    );
-    h.shard.replay(
-        2,
-        &GroupRecord::TransactionEnd {
-            producer_id: 9,
-            committed: true,
-        },
-    );
+    assert_eq!(error(unstable.topics[0].partitions[0].error_code), ErrorCode::UnstableOffsetCommit);
+    h.shard.replay(2, &GroupRecord::TransactionEnd { producer_id: 9, committed: true });
     assert_eq!(h.fetch("g", "topic", 0), 2);
     h.shard.replay(3, &pending(3));
-    h.shard.replay(
-        4,
-        &GroupRecord::TransactionEnd {
-            producer_id: 9,
-            committed: false,
-        },
-    );
+    h.shard.replay(4, &GroupRecord::TransactionEnd { producer_id: 9, committed: false });
     assert_eq!(h.fetch("g", "topic", 0), 2);
 }
 

@@ -7,37 +7,15 @@ use crate::group::classic::State;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Join {
-        who: usize,
-        is_static: bool,
-        variant: u8,
-        version: i16,
-    },
-    Sync {
-        who: usize,
-        generation_off: i32,
-    },
-    Heartbeat {
-        who: usize,
-    },
-    Leave {
-        who: usize,
-    },
-    Commit {
-        who: Option<usize>,
-        topic: u8,
-        partition: i32,
-    },
-    DeleteOffsets {
-        topic: u8,
-    },
-    DeleteTopic {
-        topic: u8,
-    },
+    Join { who: usize, is_static: bool, variant: u8, version: i16 },
+    Sync { who: usize, generation_off: i32 },
+    Heartbeat { who: usize },
+    Leave { who: usize },
+    Commit { who: Option<usize>, topic: u8, partition: i32 },
+    DeleteOffsets { topic: u8 },
+    DeleteTopic { topic: u8 },
     DeleteGroup,
-    Advance {
-        ms: u64,
-    },
+    Advance { ms: u64 },
     Restart,
 }
 
@@ -74,28 +52,13 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
             client.member_id = response.member_id.clone();
         }
     }
-    let generation = h
-        .shard
-        .soft
-        .groups
-        .get(GROUP)
-        .map_or(0, |group| group.generation_id);
+    let generation = h.shard.soft.groups.get(GROUP).map_or(0, |group| group.generation_id);
     match step {
-        Step::Join {
-            who,
-            is_static,
-            variant,
-            version,
-        } => {
-            let names: &[&str] =
-                [&["range"][..], &["range", "sticky"], &["sticky", "range"]][usize::from(*variant)];
+        Step::Join { who, is_static, variant, version } => {
+            let names: &[&str] = [&["range"][..], &["range", "sticky"], &["sticky", "range"]][usize::from(*variant)];
             let client = &mut clients[*who];
             client.instance_id = is_static.then(|| format!("instance-{who}"));
-            let member_id = if *is_static && *variant == 0 {
-                ""
-            } else {
-                client.member_id.as_str()
-            };
+            let member_id = if *is_static && *variant == 0 { "" } else { client.member_id.as_str() };
             let request = JoinGroupRequest {
                 protocols: protocols(names),
                 group_instance_id: client.instance_id.clone(),
@@ -103,34 +66,18 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
             };
             client.parked = Some(h.join(*version, &request));
         }
-        Step::Sync {
-            who,
-            generation_off,
-        } => {
-            let assignments: Vec<_> = clients
-                .iter()
-                .map(|client| (client.member_id.as_str(), &b"assigned"[..]))
-                .collect();
-            h.sync(
-                &clients[*who].member_id,
-                generation + generation_off,
-                &assignments,
-            );
+        Step::Sync { who, generation_off } => {
+            let assignments: Vec<_> =
+                clients.iter().map(|client| (client.member_id.as_str(), &b"assigned"[..])).collect();
+            h.sync(&clients[*who].member_id, generation + generation_off, &assignments);
         }
         Step::Heartbeat { who } => {
             h.heartbeat(&clients[*who].member_id, generation);
         }
         Step::Leave { who } => {
-            h.leave(&[(
-                &clients[*who].member_id,
-                clients[*who].instance_id.as_deref(),
-            )]);
+            h.leave(&[(&clients[*who].member_id, clients[*who].instance_id.as_deref())]);
         }
-        Step::Commit {
-            who,
-            topic,
-            partition,
-        } => {
+        Step::Commit { who, topic, partition } => {
             let offset = h.log.len() as i64;
             let mut request = match who {
                 Some(who) => commit_request(
@@ -141,14 +88,7 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
                     *partition,
                     offset,
                 ),
-                None => commit_request(
-                    "simple",
-                    "",
-                    -1,
-                    &format!("topic-{topic}"),
-                    *partition,
-                    offset,
-                ),
+                None => commit_request("simple", "", -1, &format!("topic-{topic}"), *partition, offset),
             };
             if *partition == 2 {
                 request.retention_time_ms = 5_000;
@@ -161,17 +101,9 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
             use milena_protocol::messages::offset_delete_request::{
                 OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
             };
-            let partitions = (0..3)
-                .map(|partition_index| OffsetDeleteRequestPartition { partition_index })
-                .collect();
-            let topics = vec![OffsetDeleteRequestTopic {
-                name: format!("topic-{topic}"),
-                partitions,
-            }];
-            let request = OffsetDeleteRequest {
-                group_id: "simple".into(),
-                topics,
-            };
+            let partitions = (0..3).map(|partition_index| OffsetDeleteRequestPartition { partition_index }).collect();
+            let topics = vec![OffsetDeleteRequestTopic { name: format!("topic-{topic}"), partitions }];
+            let request = OffsetDeleteRequest { group_id: "simple".into(), topics };
             let outcome = h.shard.delete_offsets(&request, h.now);
             h.apply(outcome);
         }
@@ -192,16 +124,10 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
 
 /// Keeps the last record of each key, as the log cleaner does; at the end tombstones go as well.
 fn compact(log: &[CoordinatorRecord], drop_tombstones: bool) -> Vec<CoordinatorRecord> {
-    let last: HashMap<&Bytes, usize> = log
-        .iter()
-        .enumerate()
-        .map(|(at, record)| (&record.key, at))
-        .collect();
+    let last: HashMap<&Bytes, usize> = log.iter().enumerate().map(|(at, record)| (&record.key, at)).collect();
     log.iter()
         .enumerate()
-        .filter(|(at, record)| {
-            last[&record.key] == *at && !(drop_tombstones && record.value.is_none())
-        })
+        .filter(|(at, record)| last[&record.key] == *at && !(drop_tombstones && record.value.is_none()))
         .map(|(_, record)| record.clone())
         .collect()
 }
@@ -209,29 +135,15 @@ fn compact(log: &[CoordinatorRecord], drop_tombstones: bool) -> Vec<CoordinatorR
 fn check_invariants(h: &Harness) {
     for group in h.shard.soft.groups.values() {
         group.assert_invariants();
-        let recorded = h
-            .shard
-            .hard
-            .group(&group.id)
-            .and_then(|recorded| recorded.metadata.as_ref());
+        let recorded = h.shard.hard.group(&group.id).and_then(|recorded| recorded.metadata.as_ref());
         // A settled group is what its record says: loading it again changes nothing that members can see.
         if let (State::Stable | State::Empty, Some(recorded)) = (group.state, recorded)
             && group.generation_id > 0
         {
             let ours = group.to_record();
             assert_eq!(
-                (
-                    ours.generation,
-                    &ours.leader,
-                    &ours.protocol,
-                    &ours.protocol_type
-                ),
-                (
-                    recorded.generation,
-                    &recorded.leader,
-                    &recorded.protocol,
-                    &recorded.protocol_type
-                )
+                (ours.generation, &ours.leader, &ours.protocol, &ours.protocol_type),
+                (recorded.generation, &recorded.leader, &recorded.protocol, &recorded.protocol_type)
             );
             assert_eq!(ours.members, recorded.members);
         }
@@ -272,29 +184,19 @@ fn records_that_are_not_understood_change_nothing() {
     h.commit("g", "", -1, "topic", 0, 1);
     let before = h.shard.hard.clone();
     let known_key = h.log[0].key.clone();
-    let cases: [(&[u8], Option<&[u8]>); 8] = [
+    let cases: [(&[u8], Option<&[u8]>); 6] = [
         (b"", None),
         (b"\0", None),
-        // KIP-848 group metadata, share and streams groups, a type of the future.
-        (b"\0\x03\0\x01g", Some(b"\0\0\0\0\0\x01\0")),
-        (b"\0\x0b\0\x01g", Some(b"\0\0")),
-        (b"\0\x11\0\x01g", Some(b"\0\0")),
         (b"\x7f\xff", Some(b"x")),
-        // A key that is cut off.
+        // Keys that are cut off.
+        (b"\0\x03\0\x05g", Some(b"\0\0")),
         (b"\0\x02\0\x09g", None),
         // A value of a later version.
         (&known_key, Some(b"\0\x63\x01\x02")),
     ];
     for (key, value) in cases {
-        let record = CoordinatorRecord {
-            key: Bytes::copy_from_slice(key),
-            value: value.map(Bytes::copy_from_slice),
-        };
-        let decoded = GroupShard::decode(LoadedRecord::Record {
-            offset: 1,
-            producer_id: -1,
-            record,
-        });
+        let record = CoordinatorRecord { key: Bytes::copy_from_slice(key), value: value.map(Bytes::copy_from_slice) };
+        let decoded = GroupShard::decode(LoadedRecord::Record { offset: 1, producer_id: -1, record });
         assert_eq!(decoded, GroupRecord::Other);
         h.shard.replay(1, &decoded);
         assert_eq!(h.shard.hard, before);
@@ -307,4 +209,101 @@ proptest! {
         let record = CoordinatorRecord { key: key.into(), value: value.map(Into::into) };
         GroupShard::decode(LoadedRecord::Record { offset: 0, producer_id: -1, record });
     }
+}
+
+/// A consumer group of KIP-848 as another Kafka left it: metadata and one member, and an offset.
+fn with_consumer_group() -> Harness {
+    let mut h = Harness::new();
+    h.commit("g", "", -1, "topic", 0, 5);
+    let records: [(&[u8], &[u8]); 2] =
+        [(b"\0\x03\0\x01g", b"\0\0\0\0\0\x01\0"), (b"\0\x05\0\x01g\0\x01m", b"\0\0 whatever")];
+    for (key, value) in records {
+        h.log.push(CoordinatorRecord { key: Bytes::copy_from_slice(key), value: Some(Bytes::copy_from_slice(value)) });
+    }
+    h.restart();
+    h
+}
+
+#[test]
+fn a_group_of_another_kind_is_shown_and_kept() {
+    let mut h = with_consumer_group();
+    let listed = h.shard.list_groups(&ListGroupsRequest::default());
+    assert_eq!((listed.len(), listed[0].group_type.as_str(), listed[0].group_state.as_str()), (1, "consumer", "Empty"));
+    assert!(
+        h.shard
+            .list_groups(&ListGroupsRequest { types_filter: vec!["classic".into()], ..Default::default() })
+            .is_empty()
+    );
+    let described = h.shard.describe_group(&cx(6), "g");
+    assert_eq!(described.error_message.as_deref(), Some("Group g is not a classic group."));
+    assert_eq!(error(h.shard.describe_group(&cx(5), "g").error_code), ErrorCode::None);
+    assert_eq!(h.fetch("g", "topic", 0), 5);
+    assert_eq!(h.commit_with(9, &commit_request("g", "m", 1, "topic", 0, 6)).0, Err(ErrorCode::UnknownMemberId));
+    h.advance(100 * 86_400_000);
+    assert_eq!(h.fetch("g", "topic", 0), 5, "not ours to expire");
+    let outcome = h.shard.delete_group("g", h.now);
+    let (_, records) = h.apply(outcome);
+    assert_eq!(records.len(), 4);
+    h.restart();
+    assert_eq!(h.shard.hard, Hard::default());
+}
+
+#[test]
+fn a_consumer_group_nobody_is_in_becomes_classic_when_a_member_joins() {
+    let mut h = with_consumer_group();
+    let request = JoinGroupRequest { group_id: "g".into(), ..join_request("m") };
+    assert_eq!(error(h.join_now(9, &request).error_code), ErrorCode::UnknownMemberId);
+    let (_, records) = h.join_with(&cx(9), &JoinGroupRequest { member_id: String::new(), ..request });
+    assert!(matches!(
+        &records[..],
+        [
+            GroupRecord::Foreign { present: false, .. },
+            GroupRecord::Foreign { present: false, .. },
+            GroupRecord::Group { .. }
+        ]
+    ));
+    h.restart();
+    assert_eq!(h.shard.list_groups(&ListGroupsRequest::default())[0].group_type, "classic");
+    assert_eq!(h.fetch("g", "topic", 0), 5);
+
+    h.log.push(CoordinatorRecord {
+        key: Bytes::from_static(b"\0\x0b\0\x01s"),
+        value: Some(Bytes::from_static(b"\0\0")),
+    });
+    h.restart();
+    let refused = h.join_now(9, &JoinGroupRequest { group_id: "s".into(), ..join_request("") });
+    assert_eq!(error(refused.error_code), ErrorCode::InconsistentGroupProtocol);
+}
+
+#[test]
+fn every_version_of_a_value_is_read() {
+    use milena_protocol::stored::group::{GroupMetadataValue, OffsetCommitValue};
+    use milena_protocol::{Decode, Encode};
+    let mut h = Harness::new();
+    let (ids, _) = h.stable_group(1);
+    h.commit(GROUP, &ids[0], 1, "topic", 0, 7);
+    let keys: Vec<Bytes> = h.log.iter().rev().take(2).map(|record| record.key.clone()).collect();
+    let (offset_key, group_key) = (keys[0].clone(), keys[1].clone());
+    let prefixed = |version: i16, body: Bytes| Bytes::from([&version.to_be_bytes()[..], &body].concat());
+    let group = h.shard.soft.groups[GROUP].to_record();
+    for version in GroupMetadataValue::MIN_VERSION..=GroupMetadataValue::MAX_VERSION {
+        let value = prefixed(version, group.encode_to_bytes(version).unwrap());
+        let loaded = h.load(&[CoordinatorRecord { key: group_key.clone(), value: Some(value) }]);
+        let live = &loaded.soft.groups[GROUP];
+        assert_eq!((live.generation_id, live.members.len(), live.state), (1, 1, State::Stable), "version {version}");
+        let rebalance_timeout_ms = live.members.values().next().unwrap().rebalance_timeout_ms;
+        assert_eq!(rebalance_timeout_ms, if version == 0 { SESSION_MS } else { REBALANCE_MS });
+    }
+    let offset = OffsetCommitValue { offset: 7, metadata: "m".into(), commit_timestamp: 5, ..Default::default() };
+    for version in OffsetCommitValue::MIN_VERSION..=OffsetCommitValue::MAX_VERSION {
+        let value = prefixed(version, offset.encode_to_bytes(version).unwrap());
+        let loaded = h.load(&[CoordinatorRecord { key: offset_key.clone(), value: Some(value) }]);
+        let committed = loaded.hard.offset(GROUP, "topic", 0).unwrap();
+        assert_eq!(
+            (committed.offset, &*committed.metadata, committed.commit_timestamp_ms),
+            (7, "m", 5),
+            "version {version}"
+        );
+    }
+    assert_eq!((GroupMetadataValue::MAX_VERSION, OffsetCommitValue::MAX_VERSION), (4, 4));
 }
