@@ -5,6 +5,8 @@
 use milena_client::ConsumerRecord;
 use milena_client::consumer::TimestampType;
 
+use super::coordinator_formatter::{self, Kind};
+
 /// What is wrong with a record or a property, as the exception that Kafka shows.
 pub(super) type Wrong = String;
 
@@ -14,16 +16,20 @@ pub(super) enum Formatter {
     /// The default's output, in a log line.
     Logging(Box<DefaultFormatter>),
     Nothing,
+    /// A coordinator's own records, as JSON.
+    Coordinator(Kind),
 }
 
 impl Formatter {
     /// The formatter of the class `name`.
     pub(super) fn by_class(name: &str, properties: &[(String, String)]) -> Result<Formatter, Wrong> {
-        let simple = name.rsplit('.').next().unwrap_or(name);
+        let simple = name.rsplit(['.', '$']).next().unwrap_or(name);
         match simple {
             "DefaultMessageFormatter" => Ok(Formatter::Default(Box::new(DefaultFormatter::new(properties)?))),
             "LoggingMessageFormatter" => Ok(Formatter::Logging(Box::new(DefaultFormatter::new(properties)?))),
             "NoOpMessageFormatter" => Ok(Formatter::Nothing),
+            "OffsetsMessageFormatter" => Ok(Formatter::Coordinator(Kind::Offsets)),
+            "GroupMetadataMessageFormatter" => Ok(Formatter::Coordinator(Kind::GroupMetadata)),
             _ => Err(name.to_string()),
         }
     }
@@ -33,6 +39,10 @@ impl Formatter {
         match self {
             Formatter::Default(formatter) | Formatter::Logging(formatter) => formatter.write(record, out),
             Formatter::Nothing => Ok(()),
+            Formatter::Coordinator(kind) => {
+                out.extend(coordinator_formatter::format(*kind, record).unwrap_or_default().into_bytes());
+                Ok(())
+            }
         }
     }
 

@@ -5,6 +5,7 @@ pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod consumer_groups;
+mod coordinator_formatter;
 pub(crate) mod dev;
 mod formatter;
 mod group_rows;
