@@ -31,8 +31,7 @@ impl GroupShard {
             .map(|group| (&group.id, group.state, group.protocol_type.as_deref().unwrap_or_default(), CLASSIC));
         let simple = self.hard.groups().filter(|(id, _)| !self.soft.groups.contains_key(*id)).map(|(id, recorded)| {
             let kind = recorded.foreign_kind();
-            // A streams group has no protocol type of its own, the others are consumers.
-            let protocol_type = kind.map_or("", |kind| if kind == GroupKind::Share { "share" } else { kind.name() });
+            let protocol_type = kind.map_or("", GroupKind::name);
             (id, State::Empty, protocol_type, kind.map_or(CLASSIC, GroupKind::name))
         });
         let mut listed: Vec<ListedGroup> = live

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::stored::group::{
     GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, OffsetCommitKey, OffsetCommitValue,
 };
-use milena_protocol::{Decode, Encode, Reader};
+use milena_protocol::{Decode, Encode, EncodeError, Reader, Writer};
 
 use crate::writer::{CoordinatorRecord, LoadedRecord, RECORD_OVERHEAD_BYTES};
 
@@ -100,20 +100,17 @@ impl GroupRecord {
     pub(crate) fn encode(&self) -> Result<CoordinatorRecord, ErrorCode> {
         match self {
             GroupRecord::Offset { group, topic, partition, value, .. } => {
-                let key = OffsetCommitKey { group: group.to_string(), topic: topic.to_string(), partition: *partition };
-                let value = value
-                    .as_ref()
-                    .map(|value| encode(offset_value_version(value), value, offset_value_version(value)))
-                    .transpose()?;
-                Ok(CoordinatorRecord { key: encode(OFFSET_COMMIT_KEY, &key, 0)?, value })
+                let key = |w: &mut Writer| {
+                    w.put_string(group, false)?;
+                    w.put_string(topic, false)?;
+                    w.put_i32(*partition);
+                    Ok(())
+                };
+                encode(OFFSET_COMMIT_KEY, key, value.as_ref().map(|value| (offset_value_version(value), value)))
             }
             GroupRecord::Group { group, value } => {
-                let key = GroupMetadataKey { group: group.to_string() };
-                let value = value
-                    .as_ref()
-                    .map(|value| encode(GROUP_METADATA_VALUE_VERSION, value, GROUP_METADATA_VALUE_VERSION))
-                    .transpose()?;
-                Ok(CoordinatorRecord { key: encode(GROUP_METADATA_KEY, &key, 0)?, value })
+                let key = |w: &mut Writer| w.put_string(group, false);
+                encode(GROUP_METADATA_KEY, key, value.as_ref().map(|value| (GROUP_METADATA_VALUE_VERSION, value)))
             }
             GroupRecord::Foreign { key, present: false, .. } => Ok(CoordinatorRecord { key: key.clone(), value: None }),
             GroupRecord::Foreign { .. } => Err(ErrorCode::UnknownServerError),
@@ -164,16 +161,36 @@ fn offset_value_version(value: &OffsetCommitValue) -> i16 {
     if value.expire_timestamp != -1 { EXPIRING_OFFSET_COMMIT_VALUE_VERSION } else { OFFSET_COMMIT_VALUE_VERSION }
 }
 
-/// `prefix` is the type of a key or the version of a value.
-fn encode(prefix: i16, message: &impl Encode, version: i16) -> Result<Bytes, ErrorCode> {
-    let body = message.encode_to_bytes(version).map_err(|error| {
+/// Key and value share one buffer: this runs for every offset that is committed.
+fn encode(
+    key_type: i16,
+    key: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
+    value: Option<(i16, &impl Encode)>,
+) -> Result<CoordinatorRecord, ErrorCode> {
+    /// Enough for a commit with names of usual length.
+    const USUAL_BYTES: usize = 160;
+    let encode = || {
+        let mut w = Writer::with_capacity(USUAL_BYTES);
+        w.put_i16(key_type);
+        key(&mut w)?;
+        let key_len = w.len();
+        if let Some((version, value)) = value {
+            w.put_i16(version);
+            value.encode(&mut w, version)?;
+        }
+        let mut chunks = w.finish();
+        let bytes = match (chunks.pop(), chunks.is_empty()) {
+            (Some(only), true) => only,
+            // Subscriptions and assignments that are large come as chunks of their own.
+            (last, _) => chunks.into_iter().chain(last).flatten().collect(),
+        };
+        Ok((key_len, bytes))
+    };
+    let (key_len, bytes) = encode().map_err(|error: EncodeError| {
         tracing::error!(%error, "cannot encode a record of the group coordinator");
         ErrorCode::UnknownServerError
     })?;
-    let mut bytes = BytesMut::with_capacity(2 + body.len());
-    bytes.put_i16(prefix);
-    bytes.put_slice(&body);
-    Ok(bytes.freeze())
+    Ok(CoordinatorRecord { key: bytes.slice(..key_len), value: value.is_some().then(|| bytes.slice(key_len..)) })
 }
 
 /// `None` for what is not understood.

@@ -13,7 +13,7 @@ mod scenarios;
 mod world;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use milena_coordinator::{CoordinatorRecord, GroupConfig, GroupRecord, GroupShard, Shard};
@@ -65,7 +65,7 @@ async fn differences(name: &str, config: GroupConfig, address_variable: &str) ->
         let records = kafka.records().await;
         note_records(&mut kafka, &records);
         std::fs::write(&path, &kafka.transcript).expect("writes");
-        keep_bytes(&records);
+        keep_bytes(&golden("records.txt"), &records);
     }
     let mut ours = World::ours(config, &prefix).await;
     scenarios::run(name, &mut ours).await;
@@ -88,6 +88,38 @@ async fn differences(name: &str, config: GroupConfig, address_variable: &str) ->
         differs.push_str(&format!("{name}.txt: {} lines of Kafka, {} of ours\n", lines.0, lines.1));
     }
     differs
+}
+
+/// The records of Kafka 3.3.1, whose values have older versions: `MILENA_RECORD_OLD=host:port` keeps them.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "golden files")]
+async fn records_of_an_older_kafka_are_understood() {
+    let path = golden("records-3.3.1.txt");
+    if let Ok(address) = std::env::var("MILENA_RECORD_OLD") {
+        for name in ["old", "statics", "sessions", "connect"] {
+            let mut kafka = World::wire(&address, &format!("{name}-"));
+            scenarios::run(name, &mut kafka).await;
+            let records = kafka.records().await;
+            keep_bytes(&path, &records);
+        }
+    }
+    let lines = std::fs::read_to_string(path).expect("recorded");
+    let mut versions = BTreeSet::new();
+    for line in lines.lines() {
+        let record = record_of(line);
+        let key_type = record.key[1];
+        versions.insert((key_type, record.value.as_ref().map(|value| value[1])));
+        match decode(&record) {
+            GroupRecord::Offset { topic, value, .. } => {
+                assert_eq!((key_type, &*topic), (1, "topic"));
+                assert!(value.is_none_or(|value| value.offset > 0 && value.commit_timestamp > 0));
+            }
+            // The version is still the one that is written.
+            meaning @ GroupRecord::Group { .. } => assert_eq!(GroupShard::encode(&meaning), Ok(record)),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    assert_eq!(versions, BTreeSet::from([(1, None), (1, Some(3)), (2, None), (2, Some(3))]));
 }
 
 /// Records of members in another order, and at another time, are the same.
@@ -120,19 +152,24 @@ fn note_records(world: &mut World, records: &[CoordinatorRecord]) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "golden files")]
-fn keep_bytes(records: &[CoordinatorRecord]) {
-    let path = golden("records.txt");
+fn keep_bytes(path: &Path, records: &[CoordinatorRecord]) {
     let mut lines: BTreeSet<String> =
-        std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect();
+        std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect();
     for record in records {
         let value = record.value.as_ref().map_or("null".to_owned(), |value| hex(value));
         lines.insert(format!("{} {value}", hex(&record.key)));
     }
-    std::fs::write(&path, lines.into_iter().map(|line| line + "\n").collect::<String>()).expect("writes");
+    std::fs::write(path, lines.into_iter().map(|line| line + "\n").collect::<String>()).expect("writes");
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A line of `keep_bytes`.
+fn record_of(line: &str) -> CoordinatorRecord {
+    let (key, value) = line.split_once(' ').expect("key and value");
+    CoordinatorRecord { key: unhex(key), value: (value != "null").then(|| unhex(value)) }
 }
 
 fn unhex(text: &str) -> Bytes {
@@ -145,8 +182,7 @@ fn records_are_the_bytes_that_kafka_writes() {
     let lines = std::fs::read_to_string(golden("records.txt")).expect("recorded");
     assert!(lines.lines().count() > 20);
     for line in lines.lines() {
-        let (key, value) = line.split_once(' ').expect("key and value");
-        let record = CoordinatorRecord { key: unhex(key), value: (value != "null").then(|| unhex(value)) };
+        let record = record_of(line);
         let meaning = decode(&record);
         let encoded = GroupShard::encode(&meaning).unwrap_or_else(|error| panic!("{meaning:?}: {error:?}"));
         assert_eq!(encoded, record, "{meaning:?}");

@@ -277,8 +277,8 @@ fn a_consumer_group_nobody_is_in_becomes_classic_when_a_member_joins() {
 
 #[test]
 fn every_version_of_a_value_is_read() {
+    use milena_protocol::Encode;
     use milena_protocol::stored::group::{GroupMetadataValue, OffsetCommitValue};
-    use milena_protocol::{Decode, Encode};
     let mut h = Harness::new();
     let (ids, _) = h.stable_group(1);
     h.commit(GROUP, &ids[0], 1, "topic", 0, 7);
