@@ -55,9 +55,10 @@ pub fn run(row: Row, server: &Server, arguments: &Arguments) -> Result<Vec<(Stri
 fn throughput(row: Row, bytes: usize, server: &Server, total: u64) -> Result<Vec<(String, f64)>> {
     let topic = format!("throughput-{bytes}");
     create(server, &topic)?;
-    // the producer connects and learns the topic before the clock starts
+    // before the clock starts the producer connects, and a just-in-time compiler sees what it will have to do
+    let warm_up = total / bytes as u64 / 10;
     let producer = producer(server, "5", Deliveries::new())?;
-    send_all(&producer, &topic, bytes, 1000)?;
+    send_all(&producer, &topic, bytes, warm_up)?;
     producer.context().failed.store(0, Ordering::Relaxed);
 
     let count = total / bytes as u64;
@@ -67,17 +68,18 @@ fn throughput(row: Row, bytes: usize, server: &Server, total: u64) -> Result<Vec
     ensure!(producer.context().failed.load(Ordering::Relaxed) == 0, "records were not acknowledged");
 
     let (cpu_before, begin) = (Cpu::of(server.pid())?, Instant::now());
-    consume_all(server, &topic, count + 1000)?;
+    consume_all(server, &topic, warm_up + count)?;
     let (consumed, consume_cpu) = (begin.elapsed().as_secs_f64(), Cpu::of(server.pid())?);
 
     let (name, gb) = (row.name(), total as f64 / 1e9);
+    let read = (warm_up + count) as f64 * bytes as f64;
     Ok(vec![
         (format!("{name} produce (MB/s)"), total as f64 / 1e6 / produced),
         (format!("{name} produce (thousand records/s)"), count as f64 / 1e3 / produced),
         (format!("{name} produce: CPU (s/GB)"), (produce_cpu.total() - cpu.total()) / gb),
         (format!("{name} produce: of it in the kernel (s/GB)"), (produce_cpu.system - cpu.system) / gb),
-        (format!("{name} consume (MB/s)"), total as f64 / 1e6 / consumed),
-        (format!("{name} consume: CPU (s/GB)"), (consume_cpu.total() - cpu_before.total()) / gb),
+        (format!("{name} consume (MB/s)"), read / 1e6 / consumed),
+        (format!("{name} consume: CPU (s/GB)"), (consume_cpu.total() - cpu_before.total()) / (read / 1e9)),
     ])
 }
 
@@ -85,7 +87,7 @@ fn paced(row: Row, per_second: u64, server: &Server, seconds: u64) -> Result<Vec
     let topic = format!("paced-{per_second}");
     create(server, &topic)?;
     let producer = producer(server, "0", Deliveries::new())?;
-    send_all(&producer, &topic, 1000, 500)?;
+    send_all(&producer, &topic, 1000, 5000)?;
     producer.context().latencies_us.lock().unwrap_or_else(|e| e.into_inner()).clear();
 
     let value = vec![b'x'; 1000];
