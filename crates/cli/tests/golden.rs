@@ -8,6 +8,8 @@
 //! To record again: `MILENA_GOLDEN=record cargo test -p milena-cli --test golden on_kafka`; with `fill` only commands that have no
 //! answer yet are run by Kafka's tools, those before them by ours.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 mod support;
 
 use std::fmt::Write as _;

@@ -1,5 +1,7 @@
 //! What one OffsetCommit costs in allocations: the path every consumer takes all the time must not grow unnoticed.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,8 @@
 //! How fast a leader checks and stamps produced batches: `cargo run --release -p milena-log --example validate_speed`.
 //! Prints, for each codec and record size, megabytes of records per second and nanoseconds per record, on one core.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

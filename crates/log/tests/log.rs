@@ -1,5 +1,7 @@
 //! A log on real files: what was appended is read, restarts and crashes keep it, damage is cut off, old segments go.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

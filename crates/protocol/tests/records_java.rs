@@ -2,6 +2,8 @@
 //! reads, in every format, with every codec, from the oldest and the newest client libraries there are. Runs where a JDK
 //! and the libraries are (`$MILENA_TEST_CACHE/java`, put there by `cargo xtask test`); says so and passes where not.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The driver over a log in memory: elections survive restarts, commits follow the disk, snapshots replace the log.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,6 +1,8 @@
 //! What Apache Kafka 4.3.1 wrote (golden files of a broker that created, altered and deleted topics): its metadata log
 //! replays here to what its own snapshots say, and a quorum here goes on where it stopped.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

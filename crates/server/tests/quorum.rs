@@ -1,5 +1,7 @@
 //! The quorum of one on real files: what the controller answered is there after a stop, a crash, and from snapshots.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

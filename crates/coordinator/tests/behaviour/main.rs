@@ -9,6 +9,8 @@
 //! `topic` and `other` of three partitions; then run `MILENA_RECORD_DEFAULT=host:port` (or `_LIMITED`) `cargo test
 //! -p milena-coordinator --test behaviour`, on a broker without groups of the scenarios' names.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 mod scenarios;
 mod world;
 

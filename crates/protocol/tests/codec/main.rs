@@ -4,6 +4,8 @@
 //! `bounds` damages them first, and wants an error or a value, little memory, and no panic.
 //! `MILENA_SEED=n` changes the random values; a failure names message, version and seed.
 
+#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
+
 mod bounds;
 mod java;
 #[path = "../../../../xtask/src/codegen/kdef.rs"]
