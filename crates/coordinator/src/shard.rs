@@ -92,6 +92,8 @@ struct Active<S: Shard> {
     /// Answers that wait for a commit, in order.
     in_flight: Arc<AtomicU64>,
     commits: mpsc::UnboundedSender<Commit>,
+    /// Dropped with the shard: what waits for a commit is no longer ours to promise.
+    _alive: oneshot::Sender<()>,
 }
 
 /// Answers to give when `committed` says so, and everything before it is committed too.
@@ -322,7 +324,8 @@ impl<S: Shard> Inner<S> {
                     let deadline = shard.next_deadline();
                     let (commits, rx) = mpsc::unbounded_channel();
                     let in_flight = Arc::new(AtomicU64::new(0));
-                    self.spawn_committer(partition, &slot, load_id, rx, in_flight.clone());
+                    let (alive, gone) = oneshot::channel();
+                    self.spawn_committer(partition, &slot, load_id, rx, gone, in_flight.clone());
                     *state = Slot::Active(Active {
                         shard,
                         leader_epoch,
@@ -331,6 +334,7 @@ impl<S: Shard> Inner<S> {
                         next_offset,
                         in_flight,
                         commits,
+                        _alive: alive,
                     });
                     drop(state);
                     tracing::info!(partition, leader_epoch, next_offset, "loaded coordinator partition");
@@ -391,6 +395,7 @@ impl<S: Shard> Inner<S> {
         slot: &Arc<Mutex<Slot<S>>>,
         load_id: u64,
         mut rx: mpsc::UnboundedReceiver<Commit>,
+        mut gone: oneshot::Receiver<()>,
         in_flight: Arc<AtomicU64>,
     ) {
         let inner = Arc::downgrade(self);
@@ -401,10 +406,17 @@ impl<S: Shard> Inner<S> {
             while let Some(Commit { committed, release }) = rx.recv().await {
                 for append in committed {
                     if failed.is_none() {
-                        failed = append.await.err();
+                        failed = tokio::select! {
+                            biased;
+                            _ = &mut gone => Some(ErrorCode::NotCoordinator),
+                            committed = append => committed.err(),
+                        };
                     }
                 }
-                in_flight.fetch_sub(1, Ordering::AcqRel);
+                // After a failure nothing is answered on the spot any more: the state is ahead of the log.
+                if failed.is_none() {
+                    in_flight.fetch_sub(1, Ordering::AcqRel);
+                }
                 release.into_iter().for_each(|release| release(failed.map_or(Ok(()), Err)));
                 if let (Some(error), Some(inner), Some(slot)) = (failed, inner.upgrade(), slot.upgrade()) {
                     let mut state = slot.lock();

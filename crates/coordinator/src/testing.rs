@@ -102,7 +102,14 @@ impl PartitionWriter for MemoryLog {
             })
             .collect();
         let next_offset = (end < records.len()).then_some(end as i64);
-        Box::pin(async move { Ok(LoadedBatch { records: loaded, next_offset }) })
+        let mut verdict = self.verdict.subscribe();
+        Box::pin(async move {
+            if next_offset.is_none() {
+                let is_committed = |verdict: &Option<Result<(), ErrorCode>>| *verdict == Some(Ok(()));
+                verdict.wait_for(is_committed).await.map_err(|_| ErrorCode::KafkaStorageError)?;
+            }
+            Ok(LoadedBatch { records: loaded, next_offset })
+        })
     }
 }
 
