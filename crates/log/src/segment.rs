@@ -460,8 +460,14 @@ impl SegmentReader {
     }
 
     /// Whole batches from the one that holds `offset` (or the next one) up to `upper_bound`, at most `max_bytes`; with `min_one` the first
-    /// batch comes however large it is.
-    pub fn read(&self, offset: i64, max_bytes: usize, upper_bound: i64, min_one: bool) -> Result<Found, LogError> {
+    /// batch comes however large it is. None if no batch here holds the offset or follows it: then the next segment may.
+    pub fn read(
+        &self,
+        offset: i64,
+        max_bytes: usize,
+        upper_bound: i64,
+        min_one: bool,
+    ) -> Result<Option<Found>, LogError> {
         let mut position = self.start_position()?;
         let mut len = max_bytes.saturating_add(PROBE_BYTES);
         loop {
@@ -502,14 +508,14 @@ impl SegmentReader {
                 continue;
             }
             match first {
-                Some(start) if end > start => return Ok(Found { records: bytes.slice(start..end), next_offset }),
-                Some(_) => return Ok(Found { records: Bytes::new(), next_offset: offset }),
+                Some(start) if end > start => return Ok(Some(Found { records: bytes.slice(start..end), next_offset })),
+                Some(_) => return Ok(Some(Found { records: Bytes::new(), next_offset: offset })),
                 // everything read lay before the offset: go on after it
                 None if at > 0 && at < room && bytes.len() < room => {
                     position += at as u64;
                     len = max_bytes.saturating_add(PROBE_BYTES);
                 }
-                None => return Ok(Found { records: Bytes::new(), next_offset: offset }),
+                None => return Ok(None),
             }
         }
     }

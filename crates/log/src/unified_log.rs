@@ -445,9 +445,11 @@ impl UnifiedLog {
             readers
         };
         for reader in readers {
-            let found = reader.read(start_offset, max_bytes, upper_bound_offset, min_one_batch)?;
-            if !found.records.is_empty() {
-                return Ok(ReadData { records: vec![found.records], next_offset: found.next_offset });
+            match reader.read(start_offset, max_bytes, upper_bound_offset, min_one_batch)? {
+                // too large for the caller: what follows must not come in its place
+                Some(found) if found.records.is_empty() => return Ok(nothing),
+                Some(found) => return Ok(ReadData { records: vec![found.records], next_offset: found.next_offset }),
+                None => {}
             }
             if reader.base_offset >= upper_bound_offset {
                 break;
