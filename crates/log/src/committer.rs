@@ -17,7 +17,7 @@ pub(crate) trait Commit: Send + Sync {
     /// Files written since the last call, and the end offset that will be durable once they are synced.
     fn begin_commit(&self) -> Pending;
     /// They are.
-    fn end_commit(&self, end_offset: i64);
+    fn end_commit(&self, end_offset: i64, truncations: u64);
     /// They are not, and never will be.
     fn commit_failed(&self);
 }
@@ -29,6 +29,8 @@ pub(crate) struct Pending {
     /// A file was created: the directory's names must be on disk too.
     pub dir: Option<PathBuf>,
     pub end_offset: i64,
+    /// How often the log had been cut.
+    pub truncations: u64,
 }
 
 #[derive(Default)]
@@ -130,12 +132,12 @@ impl Shared {
         for (log, p) in logs.iter().zip(&pending) {
             failed = failed || p.files.iter().any(|f| self.check(f.sync_data()));
             if let Some(dir) = &p.dir {
-                failed = failed || self.check(self.fs.sync_dir(dir));
+                failed = failed || self.check(gone_is_fine(self.fs.sync_dir(dir)));
             }
             if failed {
                 log.commit_failed();
             } else {
-                log.end_commit(p.end_offset);
+                log.end_commit(p.end_offset, p.truncations);
             }
         }
         true
@@ -147,5 +149,13 @@ impl Shared {
         tracing::error!(dir = %self.dir.display(), error = %e, "a sync failed: the log directory is offline");
         self.failed.store(true, Ordering::Release);
         true
+    }
+}
+
+/// A log that is deleted meanwhile has another directory; nobody waits for it.
+fn gone_is_fine(synced: std::io::Result<()>) -> std::io::Result<()> {
+    match synced {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -121,15 +121,8 @@ impl ProducerState {
 
     /// Whether a client's batch may be appended now. `partition` is for the error's text.
     pub fn check(&self, batch: &ProducerBatch, partition: &dyn std::fmt::Display) -> Result<(), LogError> {
+        self.check_epoch(batch, partition)?;
         let Some(entry) = self.producers.get(&batch.producer_id) else { return Ok(()) };
-        if batch.producer_epoch < entry.producer_epoch {
-            return Err(LogError::InvalidProducerEpoch {
-                producer_id: batch.producer_id,
-                partition: partition.to_string(),
-                found: batch.producer_epoch,
-                current: entry.producer_epoch,
-            });
-        }
         let expected = if entry.producer_epoch == NO_PRODUCER_EPOCH {
             return Ok(());
         } else if batch.producer_epoch != entry.producer_epoch {
@@ -150,6 +143,19 @@ impl ProducerState {
             found: batch.base_sequence,
             expected,
         })
+    }
+
+    /// Whether the producer's epoch is not an old one: all that is asked of a coordinator's batch.
+    pub fn check_epoch(&self, batch: &ProducerBatch, partition: &dyn std::fmt::Display) -> Result<(), LogError> {
+        match self.producers.get(&batch.producer_id) {
+            Some(entry) if batch.producer_epoch < entry.producer_epoch => Err(LogError::InvalidProducerEpoch {
+                producer_id: batch.producer_id,
+                partition: partition.to_string(),
+                found: batch.producer_epoch,
+                current: entry.producer_epoch,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a marker may be appended now.

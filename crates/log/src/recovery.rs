@@ -72,12 +72,14 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     for s in segments.iter_mut().take(last) {
         s.close(fs, dir)?;
     }
-    if !o.clean {
-        remove_snapshots_from(fs, dir, log_end_offset + 1)?;
+    // transactions that ended in a checked segment are found anew, so that producer state must be known from its beginning
+    let checked_from = bases.get(first_checked).copied();
+    if let Some(base) = checked_from {
+        remove_snapshots_from(fs, dir, base + 1)?;
     }
     let mut epochs = read_epochs(fs, dir);
     epochs.truncate_from_end(log_end_offset.max(1));
-    let replay_from = if o.clean { i64::MAX } else { o.recovery_point };
+    let replay_from = checked_from.unwrap_or(i64::MAX);
     let mut aborted: Vec<AbortedTransaction> = Vec::new();
     let producers = replay(fs, dir, &segments, log_end_offset, o.now, o.producer_expiration_ms, |batch, found| {
         aborted.extend(found.filter(|_| batch.base_offset() >= replay_from));

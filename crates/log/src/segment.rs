@@ -150,6 +150,13 @@ impl Segment {
                 .map(|p| p.max_timestamp);
             let from = offsets.last().map_or(0, |e| e.position);
             segment.index = Index::Active { offsets, times, bytes_since_entry: segment.size - u64::from(from) };
+            if !active {
+                let closed = |suffix| -> Result<Arc<dyn File>, LogError> {
+                    let path = dir.join(file_name(base_offset, suffix));
+                    fs.open(&path, false).at(&path)
+                };
+                segment.index = Index::Closed { offsets: closed("index")?, times: closed("timeindex")? };
+            }
         } else {
             segment.rebuild_indexes(&path, interval_bytes)?;
         }
@@ -344,7 +351,10 @@ impl Segment {
         let mut last_offset = self.base_offset - 1;
         let mut found = Vec::new();
         let valid = self.walk(&path, 0, |batch, position| {
-            if !batch.crc_valid() || batch.base_offset() <= last_offset || batch.last_offset() < batch.base_offset() {
+            let follows = batch.base_offset() > last_offset && batch.last_offset() >= batch.base_offset();
+            // an index cannot hold more, so the segment would have been rolled
+            let near = batch.last_offset().saturating_sub(self.base_offset) <= i64::from(i32::MAX);
+            if !batch.crc_valid() || !follows || !near {
                 return false;
             }
             last_offset = batch.last_offset();
@@ -366,7 +376,7 @@ impl Segment {
     }
 
     /// Keeps only batches that end before `offset`; indexes are in memory after that.
-    pub fn truncate_to(&mut self, dir: &Path, offset: i64, interval_bytes: i32) -> Result<(), LogError> {
+    pub fn truncate_to(&mut self, fs: &dyn Fs, dir: &Path, offset: i64, interval_bytes: i32) -> Result<(), LogError> {
         let path = dir.join(file_name(self.base_offset, "log"));
         let mut position = 0;
         while let Some(probe) = probe_at(&*self.file, position, self.size).at(&path)? {
@@ -377,7 +387,13 @@ impl Segment {
         }
         self.file.set_len(position).at(&path)?;
         self.size = position;
+        let known = self.aborted.len();
         self.aborted.retain(|a| a.last_offset < offset);
+        if self.aborted.len() < known {
+            let path = dir.join(file_name(self.base_offset, "txnindex"));
+            let file = fs.open(&path, true).at(&path)?;
+            file.set_len((self.aborted.len() * txn::ENTRY_BYTES) as u64).at(&path)?;
+        }
         self.rebuild_indexes(&path, interval_bytes)
     }
 

@@ -151,6 +151,8 @@ struct Inner {
     /// A failed write left bytes that could not be cut off, or the log is closed: no more appends.
     broken: bool,
     jitter_ms: i64,
+    /// A sync that ran while the log was cut says nothing about what was written after the cut.
+    truncations: u64,
 }
 
 impl UnifiedLog {
@@ -201,6 +203,7 @@ impl UnifiedLog {
                 dir_dirty: false,
                 broken: false,
                 jitter_ms: jitter_ms(&o.config, log_start),
+                truncations: 0,
             }),
         });
         if !o.clean && end > 0 {
@@ -257,10 +260,13 @@ impl UnifiedLog {
                     info.first_offset = earlier.first_offset();
                     info.last_offset = earlier.last_offset;
                     info.max_timestamp = earlier.timestamp;
+                    info.log_append_time_ms = validated.log_append_time_ms.map_or(-1, |_| earlier.timestamp);
                     info.duplicate = true;
                     return Ok(info);
                 }
                 inner.producers.check(batch, &self.topic_partition)?;
+            } else {
+                inner.producers.check_epoch(batch, &self.topic_partition)?;
             }
         }
         let chunks = validated.records.into_chunks();
@@ -687,6 +693,9 @@ impl UnifiedLog {
         if offset >= self.log_end_offset() {
             return Ok(());
         }
+        if offset < self.log_start_offset() {
+            return self.truncate_fully_and_start_at(offset, now);
+        }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         let config = self.config.load();
@@ -699,7 +708,7 @@ impl UnifiedLog {
             return self.truncate_fully_and_start_at(offset, now);
         }
         if let Some(last) = inner.segments.last_mut() {
-            last.truncate_to(&inner.dir, offset, config.index_interval_bytes)?;
+            last.truncate_to(&*self.fs, &inner.dir, offset, config.index_interval_bytes)?;
         }
         self.after_truncation(inner, offset, now)
     }
@@ -719,6 +728,7 @@ impl UnifiedLog {
     }
 
     fn after_truncation(&self, inner: &mut Inner, end: i64, now: Now) -> Result<(), LogError> {
+        inner.truncations += 1;
         inner.cache.clear();
         inner.epochs.truncate_from_end(end);
         self.write_epochs(inner)?;
@@ -852,14 +862,14 @@ impl Commit for UnifiedLog {
             files.extend(inner.segments.last().map(|s| Arc::clone(&s.file)));
         }
         let dir = std::mem::take(&mut inner.dir_dirty).then(|| inner.dir.clone());
-        Pending { files, dir, end_offset: self.log_end_offset() }
+        Pending { files, dir, end_offset: self.log_end_offset(), truncations: inner.truncations }
     }
 
-    fn end_commit(&self, end_offset: i64) {
+    fn end_commit(&self, end_offset: i64, truncations: u64) {
         {
             let inner = self.inner.lock();
-            // a truncation may have come between
-            let end = end_offset.min(self.log_end_offset());
+            // after a truncation in between its own commit is on the way
+            let end = if inner.truncations == truncations { end_offset } else { self.durable_end_offset() };
             self.durable_end.fetch_max(end, Ordering::AcqRel);
             let synced = if inner.durability == AckDurability::Fsync {
                 end

@@ -328,9 +328,9 @@ proptest! {
         let path = logs.newest("log");
         let mut bytes = fs::read(&path).unwrap();
         let place = ((bytes.len() - 1) as f64 * at) as usize;
-        // the partition leader epoch lies outside the checksum
+        // base offset and leader epoch lie outside the checksum, and compaction leaves gaps in offsets: only one that is far off is known to be wrong
         let in_batch = place - ends.iter().rev().find(|e| **e <= place).unwrap();
-        prop_assume!(!flip || !(12..16).contains(&in_batch));
+        prop_assume!(!flip || !(4..8).contains(&in_batch) && !(12..16).contains(&in_batch));
         if flip { bytes[place] ^= 1 << bit } else { bytes.truncate(place) }
         fs::write(&path, &bytes).unwrap();
         logs.open();
