@@ -31,6 +31,10 @@ fn clock() -> Arc<dyn Clock> {
 }
 
 fn format(dir: &Path) {
+    format_as(dir, Uuid::random());
+}
+
+fn format_as(dir: &Path, directory_id: Uuid) {
     let bootstrap = Bootstrap::default();
     let features = versions::default_feature_levels(bootstrap.metadata_version());
     let plan = FormatPlan {
@@ -38,7 +42,7 @@ fn format(dir: &Path) {
         node_id: 1,
         metadata_version: bootstrap.metadata_version(),
         features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-        directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: Uuid::random() }],
+        directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: directory_id }],
     };
     storage_format::format(&plan, clock().now().wall_ms).expect("formats");
 }
@@ -258,4 +262,39 @@ async fn snapshots_are_taken_and_replace_the_log() {
     assert!(node.image().topics == before.topics);
     node.create("after", 1).await;
     node.stop().await;
+}
+
+/// The directory of a Kafka 4.3.1 that was shut down in good order: this node takes over, and the partitions get their
+/// leader back when the broker comes up.
+#[tokio::test(flavor = "multi_thread")]
+async fn goes_on_where_kafka_stopped() {
+    let (_guard, dir) = directory("kafka");
+    format_as(&dir, "YRKfWANBT77gMa_NnX7vWQ".parse().expect("an id"));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kafka-4.3.1-metadata");
+    let metadata = dir.join("__cluster_metadata-0");
+    copy(&golden, &metadata);
+    let node = Node::start(&dir, &[]).await;
+    assert_eq!(node.quorum.raft.status().epoch, 2);
+    let orders = node.image().topics.by_name("orders").cloned().expect("Kafka's topic");
+    assert!(orders.partitions.values().all(|p| !p.has_leader()));
+    node.bring_up_broker().await;
+    let orders = node.image().topics.by_name("orders").cloned().expect("Kafka's topic");
+    assert!(orders.partitions.values().all(|p| p.leader == 1 && p.isr == [1] && p.leader_epoch == 2), "{orders:?}");
+    node.create("ours", 1).await;
+    let before = node.image();
+    node.stop().await;
+    let node = Node::start(&dir, &[]).await;
+    assert!(node.image().topics == before.topics);
+    node.stop().await;
+}
+
+#[expect(clippy::disallowed_methods, reason = "golden files")]
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("golden files") {
+        let path = entry.expect("an entry").path();
+        if path.file_name().is_some_and(|name| name != "bootstrap.checkpoint") {
+            std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copies");
+        }
+    }
 }
