@@ -203,7 +203,7 @@ impl MetadataPublisher for Mirror {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn replay_equals_live(steps in prop::collection::vec(step(), 1..60), level in prop::sample::select(vec![7i16, 12, 17, 22, 30]), cut in 0usize..60) {

@@ -77,15 +77,16 @@ pub(crate) fn data_batch(
     builder.build(base_offset)
 }
 
-/// A batch of one control record.
+/// A batch of control records.
 pub(crate) fn control_batch(
     base_offset: i64,
     epoch: i32,
     timestamp_ms: i64,
-    kind: ControlType,
-    value: &[u8],
+    controls: &[(ControlType, Bytes)],
 ) -> Result<Bytes, RecordsError> {
     let mut builder = BatchBuilder::new(Compression::None).with_leader_epoch(epoch).with_control(true);
-    builder.append(timestamp_ms, Some(&kind.key()), Some(value), &[])?;
+    for (kind, value) in controls {
+        builder.append(timestamp_ms, Some(&kind.key()), Some(value), &[])?;
+    }
     builder.build(base_offset)
 }

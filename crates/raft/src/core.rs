@@ -31,6 +31,8 @@ pub struct RaftConfig {
     pub voters: Vec<Voter>,
     /// 0 for voters that the configuration names, 1 for voters that the log names.
     pub kraft_version: i16,
+    /// Control records that follow the first leader change: voters that so far only the first snapshot names.
+    pub bootstrap: Vec<(ControlType, Bytes)>,
 }
 
 /// What this node is in its epoch.
@@ -169,7 +171,8 @@ impl RaftCore {
         let Some(batch) = self.leader_change(now, epoch, epoch_start_offset) else { return Vec::new() };
         self.state = leads.clone();
         self.role = Role::Leader { epoch_start_offset };
-        self.log_end_offset += 1;
+        self.log_end_offset += 1 + self.config.bootstrap.len() as i64;
+        self.config.bootstrap.clear();
         vec![
             Output::WriteQuorumState(voted),
             Output::WriteQuorumState(leads),
@@ -178,7 +181,7 @@ impl RaftCore {
         ]
     }
 
-    /// The control record that begins an epoch: who leads, who may vote, who voted for the leader.
+    /// The control batch that begins an epoch: who leads, who may vote, who voted for the leader.
     fn leader_change(&self, now: Now, epoch: i32, offset: i64) -> Option<Bytes> {
         let version = self.config.kraft_version.clamp(0, 1);
         let voter = |v: &Voter| VoterRecord {
@@ -189,7 +192,9 @@ impl RaftCore {
         let message =
             LeaderChangeMessage { version, leader_id: self.config.node_id, granting_voters: voters.clone(), voters };
         let value = message.encode_to_bytes(version).ok()?;
-        control_batch(offset, epoch, now.wall_ms, ControlType::LeaderChange, &value).ok()
+        let mut controls = vec![(ControlType::LeaderChange, value)];
+        controls.extend(self.config.bootstrap.iter().cloned());
+        control_batch(offset, epoch, now.wall_ms, &controls).ok()
     }
 
     fn on_append(&mut self, now: Now, epoch: i32, records: &[Bytes]) -> Vec<Output> {
@@ -240,6 +245,7 @@ mod tests {
             directory_id: Uuid::from_u128(7777),
             voters: vec![Voter { id: 1, directory_id: Uuid::ZERO }],
             kraft_version: 0,
+            bootstrap: Vec::new(),
         };
         RaftCore::new(config, state, log_end, log_end, last_epoch, 0)
     }

@@ -11,10 +11,12 @@ mod node;
 mod quorum_state;
 mod snapshot;
 pub mod testing;
+mod voters;
 
 pub use batch::{BatchError, LogBatch, MAX_BATCH_BYTES, read_batches};
 pub use core::{Input, Output, RaftConfig, RaftCore, Role, Voter};
 pub use log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
-pub use node::{AppendError, QuorumStatus, RaftError, RaftNode, ReadError};
+pub use node::{AppendError, NodeConfig, QuorumStatus, RaftError, RaftNode, ReadError};
 pub use quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 pub use snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
+pub use voters::QuorumRecords;

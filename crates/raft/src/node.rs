@@ -6,14 +6,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use milena_common::Clock;
+use milena_common::{Clock, Uuid};
+use milena_protocol::records::control::ControlType;
 use tokio::sync::watch;
 
 use crate::batch::{BatchError, LogBatch, read_batches};
-use crate::core::{Input, Output, RaftConfig, RaftCore};
+use crate::core::{Input, Output, RaftConfig, RaftCore, Voter};
 use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 use crate::snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
+use crate::voters::QuorumRecords;
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +30,12 @@ pub enum RaftError {
     Snapshot(#[from] SnapshotError),
     #[error("a quorum of {0} voters is not supported yet")]
     Voters(usize),
-    #[error("this node ({node_id}) is not the voter {voter}")]
-    NotVoter { node_id: i32, voter: i32 },
+    #[error("the metadata log has no voters: name them in controller.quorum.voters, or format with --standalone")]
+    NoVoters,
+    #[error("this node ({node_id}, directory {directory_id}) is not the voter {voter}")]
+    NotVoter { node_id: i32, directory_id: Uuid, voter: String },
+    #[error("the metadata log is damaged: {0}")]
+    Damaged(String),
     #[error("the metadata log starts at offset {start}, but no snapshot holds what came before")]
     SnapshotMissing { start: i64 },
 }
@@ -71,6 +77,16 @@ pub struct QuorumStatus {
     pub failed: bool,
 }
 
+/// Who a node is.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    pub node_id: i32,
+    /// Id of the directory that holds the log.
+    pub directory_id: Uuid,
+    /// Voters of the configuration; they count while the log names none.
+    pub static_voters: Vec<i32>,
+}
+
 struct Inner {
     core: RaftCore,
     failed: bool,
@@ -84,6 +100,7 @@ pub struct RaftNode {
     clock: Arc<dyn Clock>,
     status: watch::Sender<QuorumStatus>,
     news: watch::Receiver<LogNews>,
+    quorum: QuorumRecords,
 }
 
 impl RaftNode {
@@ -92,21 +109,17 @@ impl RaftNode {
     /// # Errors
     /// See [`RaftError`].
     pub fn start(
-        config: RaftConfig,
+        config: NodeConfig,
         log: Arc<dyn RaftLog>,
         votes: Box<dyn QuorumStateStore>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<RaftNode>, RaftError> {
-        match config.voters.as_slice() {
-            [only] if only.id == config.node_id => {}
-            [only] => return Err(RaftError::NotVoter { node_id: config.node_id, voter: only.id }),
-            several => return Err(RaftError::Voters(several.len())),
-        }
         let state = match votes.read()? {
             Some(text) if !text.trim().is_empty() => QuorumState::from_json(text.trim())?,
             _ => QuorumState::default(),
         };
-        let snapshot = newest_usable(&*log)?;
+        let newest = newest_usable(&*log)?;
+        let snapshot = newest.as_ref().map(|(id, _)| *id);
         let snapshot_end = snapshot.map_or(0, |id| id.offset);
         if log.start_offset() > snapshot_end {
             return Err(RaftError::SnapshotMissing { start: log.start_offset() });
@@ -115,6 +128,17 @@ impl RaftNode {
             log.truncate_fully_and_start_at(snapshot_end)?;
         }
         let last_epoch = log.last_epoch().max(snapshot.map_or(0, |id| id.epoch));
+        let from_snapshot = newest.map(|(_, snapshot)| snapshot.quorum).unwrap_or_default();
+        let (quorum, in_log) = quorum_of(&*log, snapshot_end, from_snapshot)?;
+        let bootstrap = match (in_log, snapshot_end) {
+            // The first snapshot is this node's own: the others learn from the log.
+            (false, 0) => quorum.controls().map_err(|error| RaftError::Damaged(error.to_string()))?,
+            _ => Vec::new(),
+        };
+        let voters = check_voters(&config, &quorum)?;
+        let kraft_version = quorum.kraft_version;
+        let config =
+            RaftConfig { node_id: config.node_id, directory_id: config.directory_id, voters, kraft_version, bootstrap };
         let core = RaftCore::new(config, state, log.end_offset(), log.durable_end_offset(), last_epoch, snapshot_end);
         let (news_sender, news) = watch::channel(LogNews::Durable(log.durable_end_offset()));
         log.set_listener(Arc::new(move |latest| {
@@ -128,7 +152,8 @@ impl RaftNode {
             });
         }));
         let (status, _) = watch::channel(status_of(&core, false));
-        let node = RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, news };
+        let node =
+            RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, news, quorum };
         {
             let mut inner = node.lock();
             node.step(&mut inner, Input::Start)?;
@@ -214,13 +239,10 @@ impl RaftNode {
     /// # Errors
     /// When the directory or the snapshot cannot be read.
     pub fn newest_snapshot(&self) -> Result<Option<(OffsetAndEpoch, Snapshot)>, RaftError> {
-        match newest_usable(&*self.log)? {
-            Some(id) => Ok(Some((id, read_snapshot(self.log.read_snapshot(id)?)?))),
-            None => Ok(None),
-        }
+        newest_usable(&*self.log)
     }
 
-    /// Writes a snapshot of the committed state that ends at `id`, unless there is one.
+    /// Writes a snapshot of the committed state that ends at `id`, unless there is one. The voters are added here.
     ///
     /// # Errors
     /// When it cannot be written; the log is whole nevertheless.
@@ -228,7 +250,8 @@ impl RaftNode {
         if self.log.snapshots()?.iter().any(|file| file.id.offset >= id.offset) {
             return Ok(());
         }
-        let content = build_snapshot(snapshot, id.epoch, self.clock.now().wall_ms)?;
+        let snapshot = Snapshot { quorum: self.quorum.clone(), ..snapshot.clone() };
+        let content = build_snapshot(&snapshot, id.epoch, self.clock.now().wall_ms)?;
         Ok(self.log.write_snapshot(id, &content)?)
     }
 
@@ -319,16 +342,64 @@ fn status_of(core: &RaftCore, failed: bool) -> QuorumStatus {
 }
 
 /// The newest snapshot that can be read whole. An unreadable one is only passed over when the log still holds what it held.
-fn newest_usable(log: &dyn RaftLog) -> Result<Option<OffsetAndEpoch>, RaftError> {
+fn newest_usable(log: &dyn RaftLog) -> Result<Option<(OffsetAndEpoch, Snapshot)>, RaftError> {
     for file in log.snapshots()?.into_iter().rev() {
         match read_snapshot(log.read_snapshot(file.id)?) {
-            Ok(_) => return Ok(Some(file.id)),
+            Ok(snapshot) => return Ok(Some((file.id, snapshot))),
             Err(error) => {
-                tracing::error!(offset = file.id.offset, epoch = file.id.epoch, %error, "metadata snapshot cannot be used")
+                tracing::error!(offset = file.id.offset, epoch = file.id.epoch, %error, "metadata snapshot cannot be used");
             }
         }
     }
     Ok(None)
+}
+
+/// What the snapshot and the log after it say about the quorum, and whether the log did.
+fn quorum_of(log: &dyn RaftLog, from: i64, mut quorum: QuorumRecords) -> Result<(QuorumRecords, bool), RaftError> {
+    let damaged = |what: String| RaftError::Damaged(what);
+    let mut in_log = false;
+    let (mut next, end) = (from.max(log.start_offset()), log.end_offset());
+    while next < end {
+        let bytes = log.read(next, end, 4 << 20)?;
+        let before = next;
+        for batch in read_batches(bytes).map_err(|error| damaged(error.to_string()))? {
+            next = batch.last_offset + 1;
+            for (kind, value) in &batch.controls {
+                let known = quorum.clone();
+                quorum.apply(*kind, value).map_err(|error| damaged(error.to_string()))?;
+                in_log |= known != quorum || matches!(kind, Some(ControlType::KraftVoters));
+            }
+        }
+        if next == before {
+            return Err(damaged(format!("nothing can be read at offset {next} of {end}")));
+        }
+    }
+    Ok((quorum, in_log))
+}
+
+/// The voters, if this node is the only one.
+fn check_voters(config: &NodeConfig, quorum: &QuorumRecords) -> Result<Vec<Voter>, RaftError> {
+    let voters: Vec<Voter> = match &quorum.voters {
+        Some(record) if quorum.kraft_version > 0 => {
+            record.voters.iter().map(|v| Voter { id: v.voter_id, directory_id: v.voter_directory_id }).collect()
+        }
+        _ => config.static_voters.iter().map(|&id| Voter { id, directory_id: Uuid::ZERO }).collect(),
+    };
+    match voters.as_slice() {
+        [] => Err(RaftError::NoVoters),
+        [only] if only.id == config.node_id && [Uuid::ZERO, config.directory_id].contains(&only.directory_id) => {
+            Ok(voters)
+        }
+        [only] => {
+            let voter = if only.directory_id.is_zero() {
+                only.id.to_string()
+            } else {
+                format!("{}, directory {}", only.id, only.directory_id)
+            };
+            Err(RaftError::NotVoter { node_id: config.node_id, directory_id: config.directory_id, voter })
+        }
+        several => Err(RaftError::Voters(several.len())),
+    }
 }
 
 impl std::fmt::Debug for RaftNode {

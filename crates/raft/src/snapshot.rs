@@ -8,6 +8,7 @@ use milena_protocol::stored::control::{SnapshotFooterRecord, SnapshotHeaderRecor
 use milena_protocol::{Decode, DecodeError, Encode, EncodeError, Reader};
 
 use crate::batch::{BatchError, control_batch, data_batch, read_batches};
+use crate::voters::QuorumRecords;
 
 /// Bytes of records after which a batch of a snapshot ends.
 const BATCH_BYTES: usize = 1 << 20;
@@ -34,10 +35,12 @@ impl From<RecordsError> for SnapshotError {
 }
 
 /// A snapshot's content.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Snapshot {
     /// Append time of the last batch that the snapshot contains, milliseconds since 1970.
     pub last_contained_log_timestamp_ms: i64,
+    /// What the log said about its voters.
+    pub quorum: QuorumRecords,
     /// Records of the state, in order.
     pub records: Vec<Bytes>,
 }
@@ -49,9 +52,10 @@ pub struct Snapshot {
 pub fn build_snapshot(snapshot: &Snapshot, epoch: i32, written_at_ms: i64) -> Result<Vec<Bytes>, SnapshotError> {
     let header =
         SnapshotHeaderRecord { version: 0, last_contained_log_timestamp: snapshot.last_contained_log_timestamp_ms };
-    let header = header.encode_to_bytes(0)?;
-    let mut out = vec![control_batch(0, epoch, written_at_ms, ControlType::SnapshotHeader, &header)?];
-    let mut offset = 1;
+    let mut controls = vec![(ControlType::SnapshotHeader, header.encode_to_bytes(0)?)];
+    controls.extend(snapshot.quorum.controls()?);
+    let mut offset = controls.len() as i64;
+    let mut out = vec![control_batch(0, epoch, written_at_ms, &controls)?];
     let mut rest = snapshot.records.as_slice();
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -66,7 +70,7 @@ pub fn build_snapshot(snapshot: &Snapshot, epoch: i32, written_at_ms: i64) -> Re
         rest = later;
     }
     let footer = SnapshotFooterRecord { version: 0 }.encode_to_bytes(0)?;
-    out.push(control_batch(offset, epoch, written_at_ms, ControlType::SnapshotFooter, &footer)?);
+    out.push(control_batch(offset, epoch, written_at_ms, &[(ControlType::SnapshotFooter, footer)])?);
     Ok(out)
 }
 
@@ -77,6 +81,7 @@ pub fn build_snapshot(snapshot: &Snapshot, epoch: i32, written_at_ms: i64) -> Re
 pub fn read_snapshot(bytes: Bytes) -> Result<Snapshot, SnapshotError> {
     let mut timestamp = None;
     let mut finished = false;
+    let mut quorum = QuorumRecords::default();
     let mut records = Vec::new();
     for batch in read_batches(bytes)? {
         for (kind, value) in batch.controls {
@@ -86,7 +91,7 @@ pub fn read_snapshot(bytes: Bytes) -> Result<Snapshot, SnapshotError> {
                     timestamp = Some(header.last_contained_log_timestamp);
                 }
                 Some(ControlType::SnapshotFooter) => finished = true,
-                _ => {}
+                other => quorum.apply(other, &value)?,
             }
         }
         if timestamp.is_none() {
@@ -98,7 +103,7 @@ pub fn read_snapshot(bytes: Bytes) -> Result<Snapshot, SnapshotError> {
     if !finished {
         return Err(SnapshotError::NoFooter);
     }
-    Ok(Snapshot { last_contained_log_timestamp_ms, records })
+    Ok(Snapshot { last_contained_log_timestamp_ms, quorum, records })
 }
 
 #[cfg(test)]
@@ -107,7 +112,7 @@ mod tests {
 
     fn snapshot(records: usize) -> Snapshot {
         let records = (0..records).map(|n| Bytes::from(format!("record {n}").repeat(1 + n % 7))).collect();
-        Snapshot { last_contained_log_timestamp_ms: 1_795_486_059_991, records }
+        Snapshot { last_contained_log_timestamp_ms: 1_795_486_059_991, records, ..Default::default() }
     }
 
     #[test]

@@ -7,15 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use milena_common::{ManualClock, Now, Uuid};
 use milena_raft::testing::{MemoryLog, MemoryVotes, suite};
-use milena_raft::{AppendError, OffsetAndEpoch, RaftConfig, RaftError, RaftLog, RaftNode, ReadError, Snapshot, Voter};
+use milena_raft::{AppendError, NodeConfig, OffsetAndEpoch, RaftError, RaftLog, RaftNode, ReadError, Snapshot};
 
 fn start(log: &MemoryLog, votes: &MemoryVotes) -> Result<Arc<RaftNode>, RaftError> {
-    let config = RaftConfig {
-        node_id: 1,
-        directory_id: Uuid::from_u128(1234),
-        voters: vec![Voter { id: 1, directory_id: Uuid::ZERO }],
-        kraft_version: 0,
-    };
+    let config = NodeConfig { node_id: 1, directory_id: Uuid::from_u128(1234), static_voters: vec![1] };
     let clock = ManualClock::new(Now { mono_ms: 0, wall_ms: 1_700_000_000_000 });
     RaftNode::start(config, Arc::new(log.clone()), Box::new(votes.clone()), Arc::new(clock))
 }
@@ -80,7 +75,11 @@ async fn a_snapshot_stands_for_the_log_before_it() {
     for n in 0..10 {
         node.append(1, record(&format!("r{n}"))).expect("appends");
     }
-    let snapshot = |n: i64| Snapshot { last_contained_log_timestamp_ms: n, records: record(&format!("state {n}")) };
+    let snapshot = |n: i64| Snapshot {
+        last_contained_log_timestamp_ms: n,
+        records: record(&format!("state {n}")),
+        ..Default::default()
+    };
     for offset in [4, 8] {
         node.write_snapshot(OffsetAndEpoch { offset, epoch: 1 }, &snapshot(offset)).expect("writes");
     }

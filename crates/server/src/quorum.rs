@@ -17,8 +17,8 @@ use milena_metadata::{
     ApiError, Bootstrap, Controller, ControllerConfig, LoadError, MetadataCache, MetadataLoader, MetadataPublisher,
 };
 use milena_raft::{
-    LogBatch, MAX_BATCH_BYTES, OffsetAndEpoch, QuorumStateStore, RaftConfig, RaftError, RaftLog, RaftNode, ReadError,
-    Snapshot, Voter,
+    LogBatch, MAX_BATCH_BYTES, NodeConfig, OffsetAndEpoch, QuorumStateStore, RaftError, RaftLog, RaftNode, ReadError,
+    Snapshot,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -97,12 +97,8 @@ impl Quorum {
     ) -> Result<Quorum, QuorumError> {
         let node_id = config.broker.node_id;
         let voters = config.broker.voters().map_err(|error| QuorumError::Config(error.to_string()))?;
-        // Without static voters (controller.quorum.bootstrap.servers) this node is the quorum.
-        let mut voters: Vec<Voter> = voters.iter().map(|v| Voter { id: v.id, directory_id: Uuid::ZERO }).collect();
-        if voters.is_empty() {
-            voters.push(Voter { id: node_id, directory_id: Uuid::ZERO });
-        }
-        let raft = RaftConfig { node_id, directory_id: config.directory_id, voters, kraft_version: 0 };
+        let static_voters = voters.iter().map(|voter| voter.id).collect();
+        let raft = NodeConfig { node_id, directory_id: config.directory_id, static_voters };
         let raft = RaftNode::start(raft, log, votes, clock.clone())?;
         let controller = ControllerConfig {
             node_id,
@@ -311,7 +307,8 @@ fn write_snapshot(raft: &RaftNode, image: &MetadataImage) -> Result<(), QuorumEr
     let records = image.to_records().iter().map(|record| encode_record(record, level)).collect::<Result<Vec<_>, _>>();
     let records = records.map_err(|error| QuorumError::Config(format!("a record cannot be stored: {error}")))?;
     let id = OffsetAndEpoch { offset: image.last_offset() + 1, epoch: image.provenance.last_epoch };
-    let snapshot = Snapshot { last_contained_log_timestamp_ms: image.provenance.last_timestamp_ms, records };
+    let snapshot =
+        Snapshot { last_contained_log_timestamp_ms: image.provenance.last_timestamp_ms, records, ..Default::default() };
     tracing::info!(offset = id.offset, epoch = id.epoch, records = snapshot.records.len(), "writing metadata snapshot");
     Ok(raft.write_snapshot(id, &snapshot)?)
 }

@@ -13,10 +13,15 @@ use bytes::Bytes;
 use milena_common::Uuid;
 use milena_metadata::Bootstrap;
 use milena_metadata::versions::encode_record;
+use milena_protocol::stored::control::VotersRecord;
+use milena_protocol::stored::control::voters_record::{
+    Endpoint as VoterEndpoint, KRaftVersionFeature, Voter as VoterRecord,
+};
 use milena_protocol::stored::metadata::{MetadataRecord, decode_framed};
-use milena_raft::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
+use milena_raft::{OffsetAndEpoch, QuorumRecords, Snapshot, SnapshotError, build_snapshot, read_snapshot};
 
 const META_PROPERTIES: &str = "meta.properties";
+const METADATA_LOG: &str = "__cluster_metadata-0";
 const BOOTSTRAP: &str = "bootstrap.checkpoint";
 
 /// A directory to format.
@@ -38,6 +43,20 @@ pub struct FormatPlan {
     /// Levels of the other features; 0 is left out.
     pub features: BTreeMap<String, i16>,
     pub directories: Vec<FormatDirectory>,
+    /// The first voters of a quorum that the log itself names (`kraft.version` 1); empty when the configuration names them.
+    pub voters: Vec<FormatVoter>,
+}
+
+/// A first member of the quorum (KIP-853).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatVoter {
+    pub id: i32,
+    /// Its metadata directory.
+    pub directory_id: Uuid,
+    /// Name of its controller listener, in capitals.
+    pub listener: String,
+    pub host: String,
+    pub port: u16,
 }
 
 /// What a formatted directory says about itself.
@@ -83,6 +102,9 @@ pub fn format(plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
         let path = &directory.path;
         create_dir(path).map_err(|error| FormatError::io(path, error))?;
         write_bootstrap(path, plan, now_ms)?;
+        if directory.metadata && !plan.voters.is_empty() {
+            write_voters(path, plan, now_ms)?;
+        }
         let properties = MetaProperties {
             cluster_id: plan.cluster_id.clone(),
             node_id: plan.node_id,
@@ -95,6 +117,28 @@ pub fn format(plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
     Ok(())
 }
 
+/// The snapshot before the log that names the first voters, as Kafka writes it.
+fn write_voters(directory: &Path, plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
+    let voter = |voter: &FormatVoter| VoterRecord {
+        voter_id: voter.id,
+        voter_directory_id: voter.directory_id,
+        endpoints: vec![VoterEndpoint { name: voter.listener.clone(), host: voter.host.clone(), port: voter.port }],
+        kraft_version_feature: KRaftVersionFeature { min_supported_version: 0, max_supported_version: 1 },
+    };
+    let voters = VotersRecord { version: 0, voters: plan.voters.iter().map(voter).collect() };
+    let snapshot = Snapshot {
+        last_contained_log_timestamp_ms: now_ms,
+        quorum: QuorumRecords { kraft_version: 1, voters: Some(voters) },
+        records: Vec::new(),
+    };
+    let path = directory.join(METADATA_LOG);
+    create_dir(&path).map_err(|error| FormatError::io(&path, error))?;
+    let file = path.join(OffsetAndEpoch { offset: 0, epoch: 0 }.snapshot_file_name());
+    let content = build_snapshot(&snapshot, 0, now_ms)
+        .map_err(|error| FormatError::Snapshot { path: file.display().to_string(), error })?;
+    write_durably(&file, &content).map_err(|error| FormatError::io(&file, error))
+}
+
 fn write_bootstrap(directory: &Path, plan: &FormatPlan, now_ms: i64) -> Result<(), FormatError> {
     let file = directory.join(BOOTSTRAP);
     let bootstrap = Bootstrap::with_features(plan.metadata_version, plan.features.clone());
@@ -105,7 +149,7 @@ fn write_bootstrap(directory: &Path, plan: &FormatPlan, now_ms: i64) -> Result<(
         .map(encode)
         .collect::<Result<_, _>>()
         .map_err(|error| FormatError::content(&file, error.to_string()))?;
-    let snapshot = Snapshot { last_contained_log_timestamp_ms: 0, records };
+    let snapshot = Snapshot { records, ..Default::default() };
     let content = build_snapshot(&snapshot, 0, now_ms)
         .map_err(|error| FormatError::Snapshot { path: file.display().to_string(), error })?;
     write_durably(&file, &content).map_err(|error| FormatError::io(&file, error))
@@ -236,6 +280,7 @@ mod tests {
                 FormatDirectory { path: path.join("a"), metadata: true, id: Uuid::from_u128(1000) },
                 FormatDirectory { path: path.join("b"), metadata: false, id: Uuid::from_u128(2000) },
             ],
+            voters: Vec::new(),
         }
     }
 
@@ -262,4 +307,33 @@ mod tests {
         assert_eq!(records[0], Bytes::from_static(b"\x01\x0c\x00\x11metadata.version\x00\x1e\x00"));
         assert_eq!(records[5], Bytes::from_static(b"\x01\x0c\x00\x14transaction.version\x00\x02\x00"));
     }
+
+    /// The file of `kafka-storage.sh format --standalone` of Kafka 4.3.1, but for the times and checksums of its batches.
+    #[test]
+    fn first_voters_are_kafkas() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let voter = FormatVoter {
+            id: 1,
+            directory_id: "wUgr-B0TR1OV2UEbBXbcpg".parse().expect("an id"),
+            listener: "CONTROLLER".to_owned(),
+            host: "127.0.0.1".to_owned(),
+            port: 20760,
+        };
+        let plan = FormatPlan { voters: vec![voter], ..plan(dir.path()) };
+        format(&plan, 1_795_489_029_493).expect("formats");
+        let file = dir.path().join("a/__cluster_metadata-0/00000000000000000000-0000000000.checkpoint");
+        let ours = read_if_there(&file).expect("reads").expect("is there");
+        assert_eq!(ours.len(), 241);
+        assert_eq!(ours[0x3d..0x3d + KAFKAS_CONTROLS.len()], *KAFKAS_CONTROLS);
+        let read = read_snapshot(ours.into()).expect("is a snapshot");
+        assert_eq!(read.quorum.kraft_version, 1);
+        assert_eq!(read.quorum.voters.map(|v| v.voters.len()), Some(1));
+        assert!(!dir.path().join("b/__cluster_metadata-0").exists());
+    }
+
+    /// The header, version and voters records between the header of the first batch and the second batch.
+    const KAFKAS_CONTROLS: &[u8] = b"\x2a\x00\x00\x00\x08\x00\x00\x00\x03\x16\x00\x00\x00\x00\x01\xa2\x0b\x7c\x5d\
+        \x75\x00\x00\x1e\x00\x00\x02\x08\x00\x00\x00\x05\x0a\x00\x00\x00\x01\x00\x00\x82\x01\x00\x00\x04\x08\x00\x00\x00\x06\
+        \x6e\x00\x00\x02\x00\x00\x00\x01\xc1\x48\x2b\xf8\x1d\x13\x47\x53\x95\xd9\x41\x1b\x05\x76\xdc\xa6\x02\x0b\
+        CONTROLLER\x0a127.0.0.1\x51\x18\x00\x00\x00\x00\x01\x00\x00\x00";
 }

@@ -17,10 +17,11 @@ use milena_protocol::messages as msg;
 use milena_protocol::messages::broker_registration_request::{Feature, Listener};
 use milena_protocol::messages::create_topics_request::CreatableTopic;
 use milena_protocol::messages::delete_topics_request::DeleteTopicState;
+use milena_raft::QuorumStateStore as _;
 use milena_raft::testing::suite;
 use milena_server::quorum::{Quorum, QuorumConfig, QuorumError};
 use milena_server::raft_log::UnifiedRaftLog;
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan, read_bootstrap};
+use milena_server::storage_format::{self, FormatDirectory, FormatPlan, FormatVoter, read_bootstrap};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -31,10 +32,10 @@ fn clock() -> Arc<dyn Clock> {
 }
 
 fn format(dir: &Path) {
-    format_as(dir, Uuid::random());
+    format_as(dir, Uuid::random(), Vec::new());
 }
 
-fn format_as(dir: &Path, directory_id: Uuid) {
+fn format_as(dir: &Path, directory_id: Uuid, voters: Vec<FormatVoter>) {
     let bootstrap = Bootstrap::default();
     let features = versions::default_feature_levels(bootstrap.metadata_version());
     let plan = FormatPlan {
@@ -43,6 +44,7 @@ fn format_as(dir: &Path, directory_id: Uuid) {
         metadata_version: bootstrap.metadata_version(),
         features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
         directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: directory_id }],
+        voters,
     };
     storage_format::format(&plan, clock().now().wall_ms).expect("formats");
 }
@@ -269,7 +271,7 @@ async fn snapshots_are_taken_and_replace_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn goes_on_where_kafka_stopped() {
     let (_guard, dir) = directory("kafka");
-    format_as(&dir, "YRKfWANBT77gMa_NnX7vWQ".parse().expect("an id"));
+    format_as(&dir, "YRKfWANBT77gMa_NnX7vWQ".parse().expect("an id"), Vec::new());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kafka-4.3.1-metadata");
     let metadata = dir.join("__cluster_metadata-0");
     copy(&golden, &metadata);
@@ -297,4 +299,38 @@ fn copy(from: &Path, to: &Path) {
             std::fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("copies");
         }
     }
+}
+
+/// `kafka-storage format --standalone`: the log names its own voter, also in snapshots.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standalone_quorum_finds_its_voter_in_the_log() {
+    let (_guard, dir) = directory("standalone");
+    let directory_id = Uuid::random();
+    let voter = FormatVoter {
+        id: 1,
+        directory_id,
+        listener: "CONTROLLER".to_owned(),
+        host: "127.0.0.1".to_owned(),
+        port: 20750,
+    };
+    format_as(&dir, directory_id, vec![voter]);
+    let dynamic = [
+        ("controller.quorum.voters", ""),
+        ("controller.quorum.bootstrap.servers", "127.0.0.1:20750"),
+        ("metadata.log.max.record.bytes.between.snapshots", "1000"),
+    ];
+    for n in 0..3 {
+        let node = Node::start(&dir, &dynamic).await;
+        node.bring_up_broker().await;
+        node.create(&format!("t{n}"), 5).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let (id, snapshot) = node.quorum.raft.newest_snapshot().expect("reads").expect("was taken");
+        assert!(id.offset > 0);
+        assert_eq!(snapshot.quorum.kraft_version, 1);
+        assert_eq!(snapshot.quorum.voters.expect("named").voters[0].voter_directory_id, directory_id);
+        if n == 1 { node.stop().await } else { node.crash().await }
+    }
+    let (logs, log) = open_logs(&dir);
+    assert!(log.votes().read().expect("reads").expect("is there").contains("\"data_version\":1"));
+    drop(logs);
 }

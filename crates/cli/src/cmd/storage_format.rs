@@ -7,7 +7,7 @@ use std::path::Path;
 
 use milena_common::config::BrokerConfig;
 use milena_common::{Clock, SystemClock, Uuid};
-use milena_server::storage_format::{FormatDirectory, FormatPlan};
+use milena_server::storage_format::{FormatDirectory, FormatPlan, FormatVoter};
 
 use super::storage::{feature_argument, one, server_properties};
 use super::storage_features::{Release, feature_max, feature_names, latest, levels, release, unknown_release};
@@ -24,6 +24,8 @@ pub(super) struct Plan {
     pub(super) directories: Vec<FormatDirectory>,
     /// The first voters when the quorum is dynamic and starts here; else empty.
     pub(super) voters: Vec<Voter>,
+    /// The listener that voters are reached at: the first of `controller.listener.names`.
+    pub(super) controller_listener: String,
 }
 
 /// A first member of the quorum (KIP-853).
@@ -33,6 +35,18 @@ pub(super) struct Voter {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) directory_id: Uuid,
+}
+
+impl Voter {
+    fn to_format(&self, listener: &str) -> FormatVoter {
+        FormatVoter {
+            id: self.id,
+            directory_id: self.directory_id,
+            listener: listener.to_owned(),
+            host: self.host.clone(),
+            port: self.port,
+        }
+    }
 }
 
 type Found = BTreeMap<&'static str, Vec<String>>;
@@ -228,6 +242,11 @@ fn plan(config: &BrokerConfig, wish: &Wish) -> Result<Option<Plan>, Stop> {
         features,
         directories,
         voters,
+        controller_listener: config
+            .controller_listener_names
+            .first()
+            .map(|name| name.to_uppercase())
+            .unwrap_or_default(),
     }))
 }
 
@@ -291,6 +310,7 @@ fn write(plan: &Plan) -> Result<(), Stop> {
         metadata_version: plan.release.level,
         features: plan.features.clone().into_iter().filter(|(name, _)| name != "kraft.version").collect(),
         directories: plan.directories.clone(),
+        voters: plan.voters.iter().map(|voter| voter.to_format(&plan.controller_listener)).collect(),
     };
     milena_server::storage_format::format(&format, SystemClock.now().wall_ms)
         .map_err(|error| Stop::Message(format!("Error while writing: {error}")))

@@ -25,6 +25,8 @@ const UNFENCE: i8 = -1;
 struct Session {
     /// The offset up to which the broker has applied metadata.
     metadata_offset: i64,
+    /// Said something in this term; not merely given time to.
+    heard: bool,
     /// Set when its controlled shutdown began: every other broker must know this offset before it may stop.
     shutdown_offset: Option<i64>,
 }
@@ -57,6 +59,10 @@ impl Sessions {
 
     fn is_valid(&self, id: i32, now: Now) -> bool {
         self.deadlines.deadline_of(&id).is_some_and(|deadline| deadline > now.mono_ms)
+    }
+
+    fn is_heard(&self, id: i32) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.heard)
     }
 
     pub(crate) fn pop_expired(&mut self, now: Now) -> Option<i32> {
@@ -112,6 +118,8 @@ pub(crate) fn register_broker(
         && !same_incarnation
         && !existing.in_controlled_shutdown
         && soft.sessions.is_valid(id, cx.now)
+        // The broker of this very node was restarted with it: nobody else can be alive under this id and these directories.
+        && (id != cx.config.node_id || soft.sessions.is_heard(id))
     {
         let message = "Another broker is registered with that broker id. If the broker was recently restarted this should \
                        self-resolve once the heartbeat manager expires the broker's session.";
@@ -159,7 +167,7 @@ pub(crate) fn register_broker(
         cordoned_log_dirs: None,
     }));
     soft.sessions.remove(id);
-    soft.sessions.touch(id, cx.now, timeout_ms);
+    soft.sessions.touch(id, cx.now, timeout_ms).heard = true;
     Ok(Outcome::new(records, msg::BrokerRegistrationResponse { broker_epoch: cx.next_offset, ..Default::default() }))
 }
 
@@ -236,10 +244,12 @@ pub(crate) fn heartbeat(
     let caught_up = request.current_metadata_offset >= broker.epoch;
     let lowest = soft.sessions.lowest_active_offset(cx.image);
     let session = soft.sessions.touch(id, cx.now, timeout_ms);
+    session.heard = true;
     session.metadata_offset = request.current_metadata_offset;
     let leads = || cx.image.topics.iter().any(|topic| topic.partitions.values().any(|p| p.leader == id));
     let next = match current {
-        State::Fenced if request.want_shut_down => State::ShutdownNow,
+        // Whoever was told to stop comes back only by registering anew.
+        State::Fenced if request.want_shut_down || broker.in_controlled_shutdown => State::ShutdownNow,
         State::Fenced if !request.want_fence && caught_up => State::Unfenced,
         State::Fenced => State::Fenced,
         State::Unfenced if request.want_fence && request.want_shut_down => State::ShutdownNow,
