@@ -183,11 +183,9 @@ impl RaftCore {
 
     /// The control batch that begins an epoch: who leads, who may vote, who voted for the leader.
     fn leader_change(&self, now: Now, epoch: i32, offset: i64) -> Option<Bytes> {
-        let version = self.config.kraft_version.clamp(0, 1);
-        let voter = |v: &Voter| VoterRecord {
-            voter_id: v.id,
-            voter_directory_id: if version == 0 { Uuid::ZERO } else { v.directory_id },
-        };
+        // Version 0 whatever the voters: Kafka 4.3 writes no other, and its tools read no other.
+        let version = 0;
+        let voter = |v: &Voter| VoterRecord { voter_id: v.id, ..Default::default() };
         let voters: Vec<VoterRecord> = self.config.voters.iter().map(voter).collect();
         let message =
             LeaderChangeMessage { version, leader_id: self.config.node_id, granting_voters: voters.clone(), voters };
