@@ -51,7 +51,6 @@ pub fn install(everything: bool) -> Result<()> {
     fs::create_dir_all(cache()).with_context(|| format!("creating {}", cache().display()))?;
     debian_packages(&[
         ("kcat", "kcat"),
-        ("cmake", "cmake"),
         ("java", "default-jdk-headless"),
         ("mvn", "maven"),
         ("node", "nodejs"),
