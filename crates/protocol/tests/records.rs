@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use milena_protocol::records::control::{ControlType, EndTxnMarker};
 use milena_protocol::records::{
-    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, Header, Record,
-    RecordsError, TimestampType, batches, set_base_offset, set_leader_epoch, set_timestamps,
+    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, Header, Record, RecordsError, TimestampType,
+    batches, set_base_offset, set_leader_epoch, set_timestamps,
 };
 use proptest::prelude::*;
 
@@ -23,19 +23,8 @@ fn header() -> impl Strategy<Value = Header> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    (
-        -1_i64..1 << 50,
-        some_bytes(50),
-        some_bytes(3000),
-        prop::collection::vec(header(), 0..4),
-    )
-        .prop_map(|(timestamp, key, value, headers)| Record {
-            offset: 0,
-            timestamp,
-            key,
-            value,
-            headers,
-        })
+    (-1_i64..1 << 50, some_bytes(50), some_bytes(3000), prop::collection::vec(header(), 0..4))
+        .prop_map(|(timestamp, key, value, headers)| Record { offset: 0, timestamp, key, value, headers })
 }
 
 fn codec() -> impl Strategy<Value = Compression> {
@@ -43,9 +32,7 @@ fn codec() -> impl Strategy<Value = Compression> {
 }
 
 fn build(codec: Compression, base_offset: i64, records: &mut [Record]) -> Bytes {
-    let mut builder = BatchBuilder::new(codec)
-        .with_leader_epoch(7)
-        .with_producer(11, 2, 100);
+    let mut builder = BatchBuilder::new(codec).with_leader_epoch(7).with_producer(11, 2, 100);
     for (index, record) in records.iter_mut().enumerate() {
         record.offset = base_offset + index as i64;
         builder.append_record(base_offset, record).unwrap();
@@ -163,10 +150,7 @@ fn the_walk_stops_before_a_batch_that_is_not_whole() {
     let whole = all.len();
     for cut in 0..=whole {
         let mut walk = batches(all.clone().freeze().slice(..cut));
-        let sizes: Vec<usize> = walk
-            .by_ref()
-            .map(|batch| batch.unwrap().size_in_bytes())
-            .collect();
+        let sizes: Vec<usize> = walk.by_ref().map(|batch| batch.unwrap().size_in_bytes()).collect();
         let expected = if cut == whole {
             vec![one.len(), two.len()]
         } else if cut >= one.len() {
@@ -182,59 +166,29 @@ fn the_walk_stops_before_a_batch_that_is_not_whole() {
 
 #[test]
 fn stamps_are_outside_the_checksum_except_timestamps() {
-    let batch = build(
-        Compression::Gzip,
-        0,
-        &mut [Record {
-            timestamp: 5,
-            ..Record::default()
-        }],
-    );
+    let batch = build(Compression::Gzip, 0, &mut [Record { timestamp: 5, ..Record::default() }]);
     let crc = BatchView::parse(&batch).unwrap().crc();
     let mut stamped = BytesMut::from(&batch[..]);
     set_base_offset(&mut stamped, 4242);
     set_leader_epoch(&mut stamped, 9);
     let view = BatchView::parse(&stamped.clone().freeze()).unwrap();
-    assert_eq!(
-        (
-            view.base_offset(),
-            view.leader_epoch(),
-            view.crc(),
-            view.crc_valid()
-        ),
-        (4242, 9, crc, true)
-    );
+    assert_eq!((view.base_offset(), view.leader_epoch(), view.crc(), view.crc_valid()), (4242, 9, crc, true));
     set_timestamps(&mut stamped, TimestampType::LogAppendTime, 77);
     let view = BatchView::parse(&stamped.freeze()).unwrap();
     assert!(view.crc_valid());
     assert_eq!(
-        (
-            view.timestamp_type(),
-            view.max_timestamp(),
-            view.base_timestamp()
-        ),
+        (view.timestamp_type(), view.max_timestamp(), view.base_timestamp()),
         (TimestampType::LogAppendTime, 77, 5)
     );
-    let records: Vec<Record> = view
-        .records(LIMIT)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap();
+    let records: Vec<Record> = view.records(LIMIT).unwrap().collect::<Result<_, _>>().unwrap();
     assert_eq!((records[0].timestamp, records[0].offset), (77, 4242));
 }
 
 #[test]
 fn bombs_are_refused() {
-    for codec in [
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let mut builder = BatchBuilder::new(codec);
-        builder
-            .append(0, None, Some(&vec![0; 9 << 20]), &[])
-            .unwrap();
+        builder.append(0, None, Some(&vec![0; 9 << 20]), &[]).unwrap();
         let view = BatchView::parse(&builder.build(0).unwrap()).unwrap();
         let refused = Err(RecordsError::DecompressLimit { limit: LIMIT.0 });
         assert_eq!(view.records(LIMIT).map(|_| ()), refused);
@@ -247,19 +201,12 @@ fn bombs_are_refused() {
 #[test]
 fn lying_counts_are_refused() {
     for codec in Compression::ALL {
-        let bytes = build(
-            codec,
-            0,
-            &mut [Record::default(), Record::default(), Record::default()],
-        );
+        let bytes = build(codec, 0, &mut [Record::default(), Record::default(), Record::default()]);
         for count in [-1, 0, 2, 4, i32::MAX] {
             let mut lying = BytesMut::from(&bytes[..]);
             lying[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&count.to_be_bytes());
             let view = BatchView::parse(&lying.freeze()).unwrap();
-            assert!(
-                view.records(LIMIT).unwrap().any(|record| record.is_err()),
-                "{codec:?} {count}"
-            );
+            assert!(view.records(LIMIT).unwrap().any(|record| record.is_err()), "{codec:?} {count}");
             let mut scan = view.scan(LIMIT).unwrap();
             let end = loop {
                 match scan.next_record() {
@@ -278,21 +225,13 @@ fn sequences_wrap() {
     for _ in 0..4 {
         builder.append(0, None, None, &[]).unwrap();
     }
-    assert_eq!(
-        BatchView::parse(&builder.build(0).unwrap())
-            .unwrap()
-            .last_sequence(),
-        1
-    );
+    assert_eq!(BatchView::parse(&builder.build(0).unwrap()).unwrap().last_sequence(), 1);
 }
 
 #[test]
 fn transaction_markers() {
     for committed in [true, false] {
-        let marker = EndTxnMarker {
-            committed,
-            coordinator_epoch: 12,
-        };
+        let marker = EndTxnMarker { committed, coordinator_epoch: 12 };
         let view = BatchView::parse(&marker.to_batch(5, 1000, 77, 3, 1).unwrap()).unwrap();
         assert!(view.is_control() && view.is_transactional());
         let record = view.records(LIMIT).unwrap().next().unwrap().unwrap();

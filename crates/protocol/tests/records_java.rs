@@ -12,9 +12,7 @@ use std::process::Command;
 use bytes::Bytes;
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::legacy::{self, MessageSetBuilder};
-use milena_protocol::records::{
-    BatchBuilder, Compression, DecompressLimit, Header, TimestampType, batches,
-};
+use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Header, TimestampType, batches};
 
 const NOW: i64 = 1_600_000_000_000;
 const APPENDED: i64 = 1_600_000_777_000;
@@ -49,20 +47,13 @@ fn java_reads_what_we_write_and_we_read_what_java_writes() {
         };
         let theirs = peer.write();
         let ours = our_files();
-        assert_eq!(
-            theirs.keys().collect::<Vec<_>>(),
-            ours.keys().collect::<Vec<_>>(),
-            "{version}"
-        );
+        assert_eq!(theirs.keys().collect::<Vec<_>>(), ours.keys().collect::<Vec<_>>(), "{version}");
         for (name, bytes) in &theirs {
             let expected = describe(&ours[name]);
             assert_eq!(describe(bytes), expected, "Java {version} wrote {name}");
             // Compressed bytes may differ from ours; the rest may not.
             if name.split('-').nth(1) == Some("0") || name == "marker" {
-                assert!(
-                    bytes == &ours[name],
-                    "Java {version} wrote {name} otherwise"
-                );
+                assert!(bytes == &ours[name], "Java {version} wrote {name} otherwise");
             }
         }
         let read = peer.read(&ours);
@@ -86,14 +77,9 @@ fn golden_bytes_are_read() {
     for line in golden.filter(|line| !line.starts_with('#')) {
         let mut words = line.split(' ').skip(1);
         let (name, hex) = (words.next().unwrap(), words.next().unwrap());
-        let bytes: Vec<u8> = (0..hex.len() / 2)
-            .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap())
-            .collect();
-        assert_eq!(
-            describe(&Bytes::from(bytes)),
-            describe(&ours[name]),
-            "{line}"
-        );
+        let bytes: Vec<u8> =
+            (0..hex.len() / 2).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).unwrap()).collect();
+        assert_eq!(describe(&Bytes::from(bytes)), describe(&ours[name]), "{line}");
         count += 1;
     }
     assert!(count > 25);
@@ -111,10 +97,7 @@ fn down_converted_is_readable(peer: &Peer, stored: &BTreeMap<String, Bytes>) {
                 continue;
             }
             let result = result.unwrap();
-            assert_eq!(
-                result.next_offset,
-                if name == "marker" { 1000 } else { next(name) }
-            );
+            assert_eq!(result.next_offset, if name == "marker" { 1000 } else { next(name) });
             let set = result.records.concat();
             assert_eq!(set.is_empty(), name == "marker");
             let rows = |text: &str| -> Vec<String> {
@@ -140,11 +123,7 @@ fn down_converted_is_readable(peer: &Peer, stored: &BTreeMap<String, Bytes>) {
         }
     }
     for (name, text) in peer.read(&converted) {
-        let lines: Vec<_> = text
-            .lines()
-            .filter(|line| !line.starts_with("batch"))
-            .map(str::to_owned)
-            .collect();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("batch")).map(str::to_owned).collect();
         assert_eq!(lines, expected[&name], "Java {} read {name}", peer.version);
     }
 }
@@ -169,14 +148,8 @@ fn our_files() -> BTreeMap<String, Bytes> {
             }
         }
     }
-    let marker = EndTxnMarker {
-        committed: true,
-        coordinator_epoch: 12,
-    };
-    files.insert(
-        "marker".to_owned(),
-        marker.to_batch(55, NOW, 4242, 3, 9).unwrap(),
-    );
+    let marker = EndTxnMarker { committed: true, coordinator_epoch: 12 };
+    files.insert("marker".to_owned(), marker.to_batch(55, NOW, 4242, 3, 9).unwrap());
     files
 }
 
@@ -184,16 +157,11 @@ fn our_batch(magic: i8, codec: u8, appended: bool, size: &str) -> Bytes {
     let codec = Compression::from_id(codec).unwrap();
     let rows = rows(size);
     if magic < 2 {
-        let timestamp_type = if appended {
-            TimestampType::LogAppendTime
-        } else {
-            TimestampType::CreateTime
-        };
+        let timestamp_type = if appended { TimestampType::LogAppendTime } else { TimestampType::CreateTime };
         let mut set = MessageSetBuilder::new(magic, codec, timestamp_type).unwrap();
         for (offset, (timestamp, key, value, _)) in (1000..).zip(&rows) {
             let timestamp = if appended { APPENDED } else { *timestamp };
-            set.append(offset, timestamp, key.as_deref(), value.as_deref())
-                .unwrap();
+            set.append(offset, timestamp, key.as_deref(), value.as_deref()).unwrap();
         }
         return set.build().unwrap();
     }
@@ -204,9 +172,7 @@ fn our_batch(magic: i8, codec: u8, appended: bool, size: &str) -> Bytes {
         batch.with_producer(4242, 3, 77).with_transactional(true)
     };
     for (timestamp, key, value, headers) in &rows {
-        batch
-            .append(*timestamp, key.as_deref(), value.as_deref(), headers)
-            .unwrap();
+        batch.append(*timestamp, key.as_deref(), value.as_deref(), headers).unwrap();
     }
     batch.build(1000).unwrap()
 }
@@ -227,16 +193,7 @@ fn rows(size: &str) -> Vec<Row> {
             (NOW + 1000, some("k4"), some("value-4"), vec![]),
         ];
     }
-    (0..300)
-        .map(|i| {
-            (
-                NOW + i64::from(i),
-                some(&format!("key-{i}")),
-                Some(pattern(i, 700)),
-                vec![],
-            )
-        })
-        .collect()
+    (0..300).map(|i| (NOW + i64::from(i), some(&format!("key-{i}")), Some(pattern(i, 700)), vec![])).collect()
 }
 
 /// As in `RecordsPeer`.
@@ -245,11 +202,7 @@ fn pattern(seed: i32, length: i32) -> Vec<u8> {
     (0..length)
         .map(|i| {
             x = x.wrapping_mul(1_103_515_245).wrapping_add(12345);
-            if (i / 16) % 2 == 0 {
-                ((x as u32) >> 16) as u8
-            } else {
-                b'a' + (i % 7) as u8
-            }
+            if (i / 16) % 2 == 0 { ((x as u32) >> 16) as u8 } else { b'a' + (i % 7) as u8 }
         })
         .collect()
 }
@@ -260,11 +213,7 @@ fn describe(bytes: &Bytes) -> String {
     for batch in batches(bytes.clone()) {
         let batch = batch.unwrap();
         assert!(batch.crc_valid());
-        let first = if batch.is_legacy() {
-            legacy::first_offset(&batch, LIMIT).unwrap()
-        } else {
-            batch.base_offset()
-        };
+        let first = if batch.is_legacy() { legacy::first_offset(&batch, LIMIT).unwrap() } else { batch.base_offset() };
         let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
         writeln!(
             out,
@@ -315,10 +264,7 @@ fn hex(field: Option<&[u8]>) -> String {
     let digits = b"0123456789abcdef";
     let mut text = vec![b'x'; 1 + 2 * bytes.len()];
     for (pair, byte) in text[1..].chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[
-            digits[usize::from(byte >> 4)],
-            digits[usize::from(byte & 15)],
-        ]);
+        pair.copy_from_slice(&[digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
     }
     String::from_utf8(text).unwrap()
 }
@@ -336,9 +282,8 @@ impl Peer {
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
-        let mut source = include_str!("java/RecordsPeer.java")
-            .replace("/*IMPORTS*/\n", imports)
-            .replace("CODEC", codec);
+        let mut source =
+            include_str!("java/RecordsPeer.java").replace("/*IMPORTS*/\n", imports).replace("CODEC", codec);
         if codec == "codec" {
             source.truncate(source.trim_end().len() - 1);
             source.push_str(CODEC_OF_NEW);
@@ -346,19 +291,10 @@ impl Peer {
         let file = dir.path().join("RecordsPeer.java");
         std::fs::write(&file, source).unwrap();
         let jars = format!("{}/*", libs.display());
-        let output = Command::new("javac")
-            .args(["-cp", &jars, "-d"])
-            .arg(dir.path())
-            .arg(&file)
-            .output()
-            .unwrap();
+        let output = Command::new("javac").args(["-cp", &jars, "-d"]).arg(dir.path()).arg(&file).output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{version}: {complaint}");
-        Some(Peer {
-            version,
-            class_path: format!("{}:{jars}", dir.path().display()),
-            dir,
-        })
+        Some(Peer { version, class_path: format!("{}:{jars}", dir.path().display()), dir })
     }
 
     fn run(&self, arguments: &[&Path], verb: &str) -> String {
@@ -397,10 +333,7 @@ impl Peer {
                 path
             })
             .collect();
-        let text = self.run(
-            &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
-            "read",
-        );
+        let text = self.run(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(), "read");
         let mut told = BTreeMap::new();
         for part in text.split("file ").skip(1) {
             let (name, rest) = part.split_once('\n').unwrap();

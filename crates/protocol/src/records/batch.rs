@@ -11,8 +11,7 @@ use super::legacy;
 use super::record::RecordIter;
 use super::scan::RecordScan;
 use super::{
-    NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, RecordsError,
-    TimestampType,
+    NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, RecordsError, TimestampType,
 };
 
 /// Bytes before the part that `batchLength` counts: base offset and the length itself.
@@ -59,9 +58,7 @@ impl BatchView {
     /// Takes exactly the first batch of `bytes`, which must be complete.
     pub fn parse(bytes: &Bytes) -> Result<BatchView, RecordsError> {
         match split_first(bytes)? {
-            Some(size) => Ok(BatchView {
-                bytes: bytes.slice(..size),
-            }),
+            Some(size) => Ok(BatchView { bytes: bytes.slice(..size) }),
             None => Err(RecordsError::Truncated),
         }
     }
@@ -99,8 +96,7 @@ impl BatchView {
 
     /// Offset of the last record the batch was written with (compaction keeps it even if that record is gone).
     pub fn last_offset(&self) -> i64 {
-        self.base_offset()
-            .saturating_add(i64::from(self.last_offset_delta()))
+        self.base_offset().saturating_add(i64::from(self.last_offset_delta()))
     }
 
     /// The offset after [`BatchView::last_offset`].
@@ -110,20 +106,12 @@ impl BatchView {
 
     /// Offset of the last record relative to the first.
     pub fn last_offset_delta(&self) -> i32 {
-        if self.is_legacy() {
-            0
-        } else {
-            i32_at(&self.bytes, LAST_OFFSET_DELTA_OFFSET)
-        }
+        if self.is_legacy() { 0 } else { i32_at(&self.bytes, LAST_OFFSET_DELTA_OFFSET) }
     }
 
     /// The epoch of the leader that appended the batch; [`NO_LEADER_EPOCH`] before magic 2.
     pub fn leader_epoch(&self) -> i32 {
-        if self.is_legacy() {
-            NO_LEADER_EPOCH
-        } else {
-            i32_at(&self.bytes, LEADER_EPOCH_OFFSET)
-        }
+        if self.is_legacy() { NO_LEADER_EPOCH } else { i32_at(&self.bytes, LEADER_EPOCH_OFFSET) }
     }
 
     /// The attribute bits (magic 0 and 1 have only the low eight).
@@ -166,8 +154,7 @@ impl BatchView {
 
     /// When compaction may drop the batch's tombstones, in milliseconds, if a pass of it has said so.
     pub fn delete_horizon_ms(&self) -> Option<i64> {
-        (!self.is_legacy() && self.attributes() & DELETE_HORIZON_BIT != 0)
-            .then(|| self.base_timestamp())
+        (!self.is_legacy() && self.attributes() & DELETE_HORIZON_BIT != 0).then(|| self.base_timestamp())
     }
 
     /// The timestamp the record deltas count from, in milliseconds.
@@ -181,20 +168,12 @@ impl BatchView {
 
     /// The largest timestamp of the records, in milliseconds.
     pub fn max_timestamp(&self) -> i64 {
-        if self.is_legacy() {
-            self.base_timestamp()
-        } else {
-            i64_at(&self.bytes, MAX_TIMESTAMP_OFFSET)
-        }
+        if self.is_legacy() { self.base_timestamp() } else { i64_at(&self.bytes, MAX_TIMESTAMP_OFFSET) }
     }
 
     /// The idempotent producer's id, or [`NO_PRODUCER_ID`].
     pub fn producer_id(&self) -> i64 {
-        if self.is_legacy() {
-            NO_PRODUCER_ID
-        } else {
-            i64_at(&self.bytes, PRODUCER_ID_OFFSET)
-        }
+        if self.is_legacy() { NO_PRODUCER_ID } else { i64_at(&self.bytes, PRODUCER_ID_OFFSET) }
     }
 
     /// Whether an idempotent producer wrote the batch.
@@ -204,20 +183,12 @@ impl BatchView {
 
     /// The producer's epoch, or [`NO_PRODUCER_EPOCH`].
     pub fn producer_epoch(&self) -> i16 {
-        if self.is_legacy() {
-            NO_PRODUCER_EPOCH
-        } else {
-            i16::from_be_bytes(get(&self.bytes, PRODUCER_EPOCH_OFFSET))
-        }
+        if self.is_legacy() { NO_PRODUCER_EPOCH } else { i16::from_be_bytes(get(&self.bytes, PRODUCER_EPOCH_OFFSET)) }
     }
 
     /// The sequence number of the first record, or [`NO_SEQUENCE`].
     pub fn base_sequence(&self) -> i32 {
-        if self.is_legacy() {
-            NO_SEQUENCE
-        } else {
-            i32_at(&self.bytes, BASE_SEQUENCE_OFFSET)
-        }
+        if self.is_legacy() { NO_SEQUENCE } else { i32_at(&self.bytes, BASE_SEQUENCE_OFFSET) }
     }
 
     /// The sequence number of the last record; after `i32::MAX` comes 0.
@@ -227,11 +198,7 @@ impl BatchView {
             return NO_SEQUENCE;
         }
         let last = i64::from(base) + i64::from(self.last_offset_delta());
-        let wrapped = if last > i64::from(i32::MAX) {
-            last - i64::from(i32::MAX) - 1
-        } else {
-            last
-        };
+        let wrapped = if last > i64::from(i32::MAX) { last - i64::from(i32::MAX) - 1 } else { last };
         i32::try_from(wrapped).unwrap_or(NO_SEQUENCE)
     }
 
@@ -249,11 +216,7 @@ impl BatchView {
 
     /// The stored checksum: CRC-32C from magic 2 on, CRC-32 before.
     pub fn crc(&self) -> u32 {
-        let at = if self.is_legacy() {
-            LEADER_EPOCH_OFFSET
-        } else {
-            CRC_OFFSET
-        };
+        let at = if self.is_legacy() { LEADER_EPOCH_OFFSET } else { CRC_OFFSET };
         u32::from_be_bytes(get(&self.bytes, at))
     }
 
@@ -274,11 +237,7 @@ impl BatchView {
     /// The error of a wrong checksum.
     pub fn ensure_crc(&self) -> Result<(), RecordsError> {
         let (stored, computed) = (self.crc(), self.computed_crc());
-        if stored == computed {
-            Ok(())
-        } else {
-            Err(RecordsError::Crc { stored, computed })
-        }
+        if stored == computed { Ok(()) } else { Err(RecordsError::Crc { stored, computed }) }
     }
 
     /// The record area of a magic 2 batch: compressed if the attributes say so.
@@ -310,11 +269,7 @@ impl BatchView {
 /// result or of a segment after a crash may have one; [`BatchIter::remaining`] tells the bytes left. After an error
 /// the walk is over.
 pub fn batches(bytes: Bytes) -> BatchIter {
-    BatchIter {
-        rest: bytes,
-        position: 0,
-        failed: false,
-    }
+    BatchIter { rest: bytes, position: 0, failed: false }
 }
 
 /// The walk that [`batches`] begins.
@@ -347,9 +302,7 @@ impl Iterator for BatchIter {
         match split_first(&self.rest) {
             Ok(Some(size)) => {
                 self.position += size;
-                Some(Ok(BatchView {
-                    bytes: self.rest.split_to(size),
-                }))
+                Some(Ok(BatchView { bytes: self.rest.split_to(size) }))
             }
             Ok(None) => None,
             Err(error) => {
@@ -365,12 +318,10 @@ fn split_first(bytes: &[u8]) -> Result<Option<usize>, RecordsError> {
     if bytes.len() < LOG_OVERHEAD {
         return Ok(None);
     }
-    let length = usize::try_from(i32_at(bytes, LENGTH_OFFSET))
-        .map_err(|_| RecordsError::Corrupt("negative batch length"))?;
+    let length =
+        usize::try_from(i32_at(bytes, LENGTH_OFFSET)).map_err(|_| RecordsError::Corrupt("negative batch length"))?;
     if length < MIN_LENGTH {
-        return Err(RecordsError::Corrupt(
-            "batch length is smaller than any batch",
-        ));
+        return Err(RecordsError::Corrupt("batch length is smaller than any batch"));
     }
     if bytes.len() > MAGIC_OFFSET {
         let magic = get::<1>(bytes, MAGIC_OFFSET)[0] as i8;
@@ -381,9 +332,7 @@ fn split_first(bytes: &[u8]) -> Result<Option<usize>, RecordsError> {
             other => return Err(RecordsError::Magic(other)),
         };
         if length < least {
-            return Err(RecordsError::Corrupt(
-                "batch length is smaller than its header",
-            ));
+            return Err(RecordsError::Corrupt("batch length is smaller than its header"));
         }
     }
     let size = LOG_OVERHEAD + length;
@@ -412,12 +361,7 @@ pub fn set_timestamps(batch: &mut [u8], timestamp_type: TimestampType, max_times
 }
 
 /// [`set_timestamps`] of a batch in two pieces: `head`, at least the header, is changed; `body`, the rest, is only read.
-pub fn set_timestamps_of_split(
-    head: &mut [u8],
-    body: &[u8],
-    timestamp_type: TimestampType,
-    max_timestamp: i64,
-) {
+pub fn set_timestamps_of_split(head: &mut [u8], body: &[u8], timestamp_type: TimestampType, max_timestamp: i64) {
     let Some(&[high, low]) = head.get(ATTRIBUTES_OFFSET..ATTRIBUTES_OFFSET + 2) else {
         return;
     };

@@ -6,15 +6,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::batch::{
-    ATTRIBUTES_OFFSET, CONTROL_BIT, CRC_OFFSET, DELETE_HORIZON_BIT, HEADER_LEN, LOG_OVERHEAD,
-    TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, crc32c,
+    ATTRIBUTES_OFFSET, CONTROL_BIT, CRC_OFFSET, DELETE_HORIZON_BIT, HEADER_LEN, LOG_OVERHEAD, TIMESTAMP_TYPE_BIT,
+    TRANSACTIONAL_BIT, crc32c,
 };
 use super::compress::{Compression, compress};
 use super::record::{Header, put_record, size32};
-use super::{
-    NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, Record,
-    RecordsError,
-};
+use super::{NO_LEADER_EPOCH, NO_PRODUCER_EPOCH, NO_PRODUCER_ID, NO_SEQUENCE, NO_TIMESTAMP, Record, RecordsError};
 
 /// Gathers records and writes them as one batch.
 #[derive(Debug, Clone)]
@@ -79,12 +76,7 @@ impl BatchBuilder {
     }
 
     /// The idempotent producer, and the sequence number of the first record.
-    pub fn with_producer(
-        mut self,
-        producer_id: i64,
-        producer_epoch: i16,
-        base_sequence: i32,
-    ) -> Self {
+    pub fn with_producer(mut self, producer_id: i64, producer_epoch: i16, base_sequence: i32) -> Self {
         self.producer_id = producer_id;
         self.producer_epoch = producer_epoch;
         self.base_sequence = base_sequence;
@@ -93,21 +85,13 @@ impl BatchBuilder {
 
     /// Makes the batch part of the producer's transaction.
     pub fn with_transactional(mut self, transactional: bool) -> Self {
-        self.flags = if transactional {
-            self.flags | TRANSACTIONAL_BIT
-        } else {
-            self.flags & !TRANSACTIONAL_BIT
-        };
+        self.flags = if transactional { self.flags | TRANSACTIONAL_BIT } else { self.flags & !TRANSACTIONAL_BIT };
         self
     }
 
     /// Makes the records control records.
     pub fn with_control(mut self, control: bool) -> Self {
-        self.flags = if control {
-            self.flags | CONTROL_BIT
-        } else {
-            self.flags & !CONTROL_BIT
-        };
+        self.flags = if control { self.flags | CONTROL_BIT } else { self.flags & !CONTROL_BIT };
         self
     }
 
@@ -141,13 +125,7 @@ impl BatchBuilder {
             .checked_sub(base_offset)
             .and_then(|delta| i32::try_from(delta).ok())
             .ok_or(RecordsError::TooLarge)?;
-        self.append_at(
-            delta,
-            record.timestamp,
-            record.key.as_deref(),
-            record.value.as_deref(),
-            &record.headers,
-        )
+        self.append_at(delta, record.timestamp, record.key.as_deref(), record.value.as_deref(), &record.headers)
     }
 
     /// Appends a record at an offset relative to the base offset, which must be beyond the last one's.
@@ -166,14 +144,7 @@ impl BatchBuilder {
         if self.count == 0 {
             self.base_timestamp = self.delete_horizon_ms.unwrap_or(timestamp_ms);
         }
-        put_record(
-            &mut self.bytes,
-            offset_delta,
-            timestamp_ms.wrapping_sub(self.base_timestamp),
-            key,
-            value,
-            headers,
-        )?;
+        put_record(&mut self.bytes, offset_delta, timestamp_ms.wrapping_sub(self.base_timestamp), key, value, headers)?;
         self.max_timestamp = self.max_timestamp.max(timestamp_ms);
         self.next_delta = next_delta;
         self.count += 1;
@@ -205,11 +176,7 @@ impl BatchBuilder {
         let max_timestamp = self.max_timestamp();
         let mut bytes = self.bytes;
         if self.compression != Compression::None {
-            let compressed = compress(
-                self.compression,
-                self.level,
-                bytes.get(HEADER_LEN..).unwrap_or_default(),
-            )?;
+            let compressed = compress(self.compression, self.level, bytes.get(HEADER_LEN..).unwrap_or_default())?;
             bytes.truncate(HEADER_LEN);
             bytes.extend_from_slice(&compressed);
         }
@@ -221,9 +188,7 @@ impl BatchBuilder {
             attributes |= DELETE_HORIZON_BIT;
         }
         let length = size32(bytes.len() - LOG_OVERHEAD)?;
-        let last_offset_delta = self
-            .last_offset_delta
-            .unwrap_or((self.next_delta - 1).max(0));
+        let last_offset_delta = self.last_offset_delta.unwrap_or((self.next_delta - 1).max(0));
         let mut header = Vec::with_capacity(HEADER_LEN);
         header.put_i64(base_offset);
         header.put_i32(length);

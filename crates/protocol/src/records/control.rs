@@ -32,31 +32,19 @@ impl ControlType {
     /// The type with this number, if it is known.
     pub fn from_id(id: i16) -> Option<ControlType> {
         use ControlType::*;
-        [
-            Abort,
-            Commit,
-            LeaderChange,
-            SnapshotHeader,
-            SnapshotFooter,
-            KraftVersion,
-            KraftVoters,
-        ]
-        .into_iter()
-        .find(|known| *known as i16 == id)
+        [Abort, Commit, LeaderChange, SnapshotHeader, SnapshotFooter, KraftVersion, KraftVoters]
+            .into_iter()
+            .find(|known| *known as i16 == id)
     }
 
     /// Reads a control record's key; none for a type this version does not know, which readers skip.
     pub fn from_key(key: &[u8]) -> Result<Option<ControlType>, RecordsError> {
         let mut key = key;
         if key.remaining() < 4 {
-            return Err(RecordsError::Corrupt(
-                "control record key is shorter than version and type",
-            ));
+            return Err(RecordsError::Corrupt("control record key is shorter than version and type"));
         }
         if key.get_i16() < 0 {
-            return Err(RecordsError::Corrupt(
-                "control record key has a negative version",
-            ));
+            return Err(RecordsError::Corrupt("control record key has a negative version"));
         }
         Ok(ControlType::from_id(key.get_i16()))
     }
@@ -92,28 +80,17 @@ impl EndTxnMarker {
         };
         let mut value = record.value.as_deref().unwrap_or_default();
         if value.remaining() < 6 {
-            return Err(RecordsError::Corrupt(
-                "transaction marker is shorter than version and epoch",
-            ));
+            return Err(RecordsError::Corrupt("transaction marker is shorter than version and epoch"));
         }
         if value.get_i16() < 0 {
-            return Err(RecordsError::Corrupt(
-                "transaction marker has a negative version",
-            ));
+            return Err(RecordsError::Corrupt("transaction marker has a negative version"));
         }
-        Ok(Some(EndTxnMarker {
-            committed,
-            coordinator_epoch: value.get_i32(),
-        }))
+        Ok(Some(EndTxnMarker { committed, coordinator_epoch: value.get_i32() }))
     }
 
     /// The marker's key.
     pub fn key(&self) -> [u8; 4] {
-        if self.committed {
-            ControlType::Commit.key()
-        } else {
-            ControlType::Abort.key()
-        }
+        if self.committed { ControlType::Commit.key() } else { ControlType::Abort.key() }
     }
 
     /// The marker's value: version 0 and the coordinator epoch.

@@ -50,18 +50,10 @@ pub fn records(
             .offset
             .checked_sub(last_inner)
             .filter(|base| *base >= 0)
-            .ok_or(RecordsError::Corrupt(
-                "offset of a compressed message is below its last inner offset",
-            ))?
+            .ok_or(RecordsError::Corrupt("offset of a compressed message is below its last inner offset"))?
     };
-    let append_time =
-        (batch.timestamp_type() == TimestampType::LogAppendTime).then_some(message.timestamp);
-    Ok(RecordIter::from_messages(Messages {
-        set,
-        one: None,
-        base_offset,
-        append_time,
-    }))
+    let append_time = (batch.timestamp_type() == TimestampType::LogAppendTime).then_some(message.timestamp);
+    Ok(RecordIter::from_messages(Messages { set, one: None, base_offset, append_time }))
 }
 
 /// The offset of the first record of a message; for a compressed one only decompression tells.
@@ -72,19 +64,11 @@ pub fn first_offset(batch: &BatchView, limit: DecompressLimit) -> Result<i64, Re
     }
 }
 
-const EMPTY_WRAPPER: RecordsError =
-    RecordsError::Corrupt("a compressed message without messages in it");
+const EMPTY_WRAPPER: RecordsError = RecordsError::Corrupt("a compressed message without messages in it");
 
-fn decompress_set(
-    message: &Message,
-    codec: Compression,
-    limit: DecompressLimit,
-) -> Result<Bytes, RecordsError> {
-    let value = message.value.as_ref().ok_or(RecordsError::Corrupt(
-        "a compressed message without a value",
-    ))?;
-    let stream =
-        Decompressor::with_lz4_header(codec, value, limit, HeaderChecksum::of(message.magic))?;
+fn decompress_set(message: &Message, codec: Compression, limit: DecompressLimit) -> Result<Bytes, RecordsError> {
+    let value = message.value.as_ref().ok_or(RecordsError::Corrupt("a compressed message without a value"))?;
+    let stream = Decompressor::with_lz4_header(codec, value, limit, HeaderChecksum::of(message.magic))?;
     Ok(Bytes::from(stream.into_vec(value.len())?))
 }
 
@@ -95,14 +79,10 @@ fn walk_set(set: &Bytes, magic: i8, checksums: InnerChecksums) -> Result<i64, Re
     while !rest.is_empty() {
         let message = Message::take(&mut rest)?;
         if message.magic != magic {
-            return Err(RecordsError::Corrupt(
-                "a compressed message holds one of another magic",
-            ));
+            return Err(RecordsError::Corrupt("a compressed message holds one of another magic"));
         }
         if message.attributes & CODEC_MASK != 0 {
-            return Err(RecordsError::Corrupt(
-                "a compressed message inside a compressed message",
-            ));
+            return Err(RecordsError::Corrupt("a compressed message inside a compressed message"));
         }
         if checksums == InnerChecksums::Check {
             message.ensure_crc()?;
@@ -115,11 +95,7 @@ fn walk_set(set: &Bytes, magic: i8, checksums: InnerChecksums) -> Result<i64, Re
 impl HeaderChecksum {
     /// What LZ4 frames in messages of this magic have.
     fn of(magic: i8) -> HeaderChecksum {
-        if magic == 0 {
-            HeaderChecksum::Legacy
-        } else {
-            HeaderChecksum::Standard
-        }
+        if magic == 0 { HeaderChecksum::Legacy } else { HeaderChecksum::Standard }
     }
 }
 
@@ -141,11 +117,7 @@ impl Message {
     fn parse(bytes: &Bytes) -> Result<Message, RecordsError> {
         let mut rest = bytes.clone();
         let message = Message::take(&mut rest)?;
-        if rest.is_empty() {
-            Ok(message)
-        } else {
-            Err(RecordsError::Corrupt("bytes after the message"))
-        }
+        if rest.is_empty() { Ok(message) } else { Err(RecordsError::Corrupt("bytes after the message")) }
     }
 
     /// Takes one message off the front.
@@ -157,8 +129,7 @@ impl Message {
             }
             None => return Err(RecordsError::Truncated),
         };
-        let size =
-            usize::try_from(size).map_err(|_| RecordsError::Corrupt("negative message size"))?;
+        let size = usize::try_from(size).map_err(|_| RecordsError::Corrupt("negative message size"))?;
         if rest.len() - LOG_OVERHEAD < size {
             return Err(RecordsError::Truncated);
         }
@@ -180,28 +151,12 @@ impl Message {
         if !body.is_empty() {
             return Err(RecordsError::Corrupt("message is longer than its fields"));
         }
-        Ok(Message {
-            offset,
-            magic,
-            attributes,
-            timestamp,
-            key,
-            value,
-            crc,
-            covered,
-        })
+        Ok(Message { offset, magic, attributes, timestamp, key, value, crc, covered })
     }
 
     fn ensure_crc(&self) -> Result<(), RecordsError> {
         let computed = crc32fast::hash(&self.covered);
-        if self.crc == computed {
-            Ok(())
-        } else {
-            Err(RecordsError::Crc {
-                stored: self.crc,
-                computed,
-            })
-        }
+        if self.crc == computed { Ok(()) } else { Err(RecordsError::Crc { stored: self.crc, computed }) }
     }
 
     fn into_record(self, base_offset: i64, append_time: Option<i64>) -> Record {
@@ -237,12 +192,7 @@ pub(super) struct Messages {
 
 impl Messages {
     fn one(message: Message) -> Messages {
-        Messages {
-            one: Some(Box::new(message)),
-            set: Bytes::new(),
-            base_offset: 0,
-            append_time: None,
-        }
+        Messages { one: Some(Box::new(message)), set: Bytes::new(), base_offset: 0, append_time: None }
     }
 
     pub(super) fn next(&mut self) -> Option<Result<Record, RecordsError>> {
@@ -307,21 +257,10 @@ impl MessageSetBuilder {
         let first = *self.first_offset.get_or_insert(offset);
         self.last_offset = offset;
         self.max_timestamp = self.max_timestamp.max(timestamp_ms);
-        let offset = if self.magic == 1 && self.compression != Compression::None {
-            offset.wrapping_sub(first)
-        } else {
-            offset
-        };
+        let offset =
+            if self.magic == 1 && self.compression != Compression::None { offset.wrapping_sub(first) } else { offset };
         let attributes = self.attributes(Compression::None);
-        put_message(
-            &mut self.bytes,
-            self.magic,
-            offset,
-            attributes,
-            timestamp_ms,
-            key,
-            value,
-        )
+        put_message(&mut self.bytes, self.magic, offset, attributes, timestamp_ms, key, value)
     }
 
     /// Whether no record was appended.
@@ -338,15 +277,7 @@ impl MessageSetBuilder {
         let value = compress_with(self.compression, None, &self.bytes, header)?;
         let mut out = BytesMut::with_capacity(value.len() + 64);
         let attributes = self.attributes(self.compression);
-        put_message(
-            &mut out,
-            self.magic,
-            self.last_offset,
-            attributes,
-            self.max_timestamp,
-            None,
-            Some(&value),
-        )?;
+        put_message(&mut out, self.magic, self.last_offset, attributes, self.max_timestamp, None, Some(&value))?;
         Ok(out.freeze())
     }
 
@@ -417,10 +348,7 @@ pub fn down_convert(
     fetch_offset: i64,
     limit: DecompressLimit,
 ) -> Result<DownConverted, RecordsError> {
-    let mut converted = DownConverted {
-        records: Vec::new(),
-        next_offset: fetch_offset,
-    };
+    let mut converted = DownConverted { records: Vec::new(), next_offset: fetch_offset };
     for batch in batches(stored.clone()) {
         let batch = batch?;
         let next_offset = batch.next_offset();
@@ -453,12 +381,7 @@ fn convert_batch(
         if compression == Compression::None && record.offset < fetch_offset {
             continue;
         }
-        builder.append(
-            record.offset,
-            record.timestamp,
-            record.key.as_deref(),
-            record.value.as_deref(),
-        )?;
+        builder.append(record.offset, record.timestamp, record.key.as_deref(), record.value.as_deref())?;
     }
     if builder.is_empty() {
         return Ok(None);

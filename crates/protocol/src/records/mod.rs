@@ -19,9 +19,8 @@ pub mod varint;
 use thiserror::Error;
 
 pub use batch::{
-    ATTRIBUTES_OFFSET, BatchIter, BatchView, CRC_OFFSET, HEADER_LEN, LEADER_EPOCH_OFFSET,
-    LOG_OVERHEAD, MAGIC_OFFSET, MAX_TIMESTAMP_OFFSET, batches, crc32c, set_base_offset,
-    set_leader_epoch, set_timestamps, set_timestamps_of_split,
+    ATTRIBUTES_OFFSET, BatchIter, BatchView, CRC_OFFSET, HEADER_LEN, LEADER_EPOCH_OFFSET, LOG_OVERHEAD, MAGIC_OFFSET,
+    MAX_TIMESTAMP_OFFSET, batches, crc32c, set_base_offset, set_leader_epoch, set_timestamps, set_timestamps_of_split,
 };
 pub use builder::BatchBuilder;
 pub use compress::{Compression, DecompressLimit};

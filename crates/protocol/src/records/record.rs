@@ -37,13 +37,7 @@ pub struct RecordIter {
 
 #[derive(Debug, Clone)]
 enum Source {
-    Packed {
-        body: Bytes,
-        base_offset: i64,
-        base_timestamp: i64,
-        append_time: Option<i64>,
-        left: i32,
-    },
+    Packed { body: Bytes, base_offset: i64, base_timestamp: i64, append_time: Option<i64>, left: i32 },
     Messages(Messages),
     Done,
 }
@@ -51,8 +45,7 @@ enum Source {
 impl RecordIter {
     /// `body` is the record area, decompressed.
     pub(super) fn new(batch: &BatchView, body: Bytes) -> RecordIter {
-        let append_time =
-            (batch.timestamp_type() == TimestampType::LogAppendTime).then(|| batch.max_timestamp());
+        let append_time = (batch.timestamp_type() == TimestampType::LogAppendTime).then(|| batch.max_timestamp());
         RecordIter {
             source: Source::Packed {
                 body,
@@ -66,9 +59,7 @@ impl RecordIter {
 
     /// The records of magic 0 and 1.
     pub(super) fn from_messages(messages: Messages) -> RecordIter {
-        RecordIter {
-            source: Source::Messages(messages),
-        }
+        RecordIter { source: Source::Messages(messages) }
     }
 }
 
@@ -83,9 +74,7 @@ impl Iterator for RecordIter {
                 let result = if *left < 0 {
                     Err(RecordsError::Corrupt("negative record count"))
                 } else if !body.is_empty() {
-                    Err(RecordsError::Corrupt(
-                        "bytes after the last record of the batch",
-                    ))
+                    Err(RecordsError::Corrupt("bytes after the last record of the batch"))
                 } else {
                     self.source = Source::Done;
                     return None;
@@ -93,18 +82,11 @@ impl Iterator for RecordIter {
                 self.source = Source::Done;
                 return Some(result);
             }
-            Source::Packed {
-                body,
-                base_offset,
-                base_timestamp,
-                append_time,
-                left,
-            } => {
+            Source::Packed { body, base_offset, base_timestamp, append_time, left } => {
                 *left -= 1;
                 parse(body).map(|mut record| {
                     record.offset = base_offset.wrapping_add(record.offset);
-                    record.timestamp = append_time
-                        .unwrap_or_else(|| base_timestamp.wrapping_add(record.timestamp));
+                    record.timestamp = append_time.unwrap_or_else(|| base_timestamp.wrapping_add(record.timestamp));
                     record
                 })
             }
@@ -120,8 +102,7 @@ impl Iterator for RecordIter {
 fn parse(body: &mut Bytes) -> Result<Record, RecordsError> {
     let (start, length) = {
         let mut cursor = Cursor::new(body);
-        let length = usize::try_from(cursor.varint()?)
-            .map_err(|_| RecordsError::Corrupt("negative record length"))?;
+        let length = usize::try_from(cursor.varint()?).map_err(|_| RecordsError::Corrupt("negative record length"))?;
         if length > cursor.remaining() {
             return Err(RecordsError::Truncated);
         }
@@ -140,20 +121,13 @@ fn parse(body: &mut Bytes) -> Result<Record, RecordsError> {
     }
     let mut headers = Vec::new();
     for _ in 0..count {
-        let name = nullable(&whole, &mut cursor)?
-            .ok_or(RecordsError::Corrupt("record header without a key"))?;
+        let name = nullable(&whole, &mut cursor)?.ok_or(RecordsError::Corrupt("record header without a key"))?;
         headers.push((name, nullable(&whole, &mut cursor)?));
     }
     if cursor.remaining() != 0 {
         return Err(RecordsError::Corrupt("record is longer than its fields"));
     }
-    Ok(Record {
-        offset,
-        timestamp,
-        key,
-        value,
-        headers,
-    })
+    Ok(Record { offset, timestamp, key, value, headers })
 }
 
 fn nullable(whole: &Bytes, cursor: &mut Cursor<'_>) -> Result<Option<Bytes>, RecordsError> {
@@ -197,10 +171,7 @@ fn body_len(
     value: Option<&[u8]>,
     headers: &[Header],
 ) -> Result<i32, RecordsError> {
-    let mut length = 1
-        + varlong_len(timestamp_delta)
-        + varint_len(offset_delta)
-        + varint_len(size32(headers.len())?);
+    let mut length = 1 + varlong_len(timestamp_delta) + varint_len(offset_delta) + varint_len(size32(headers.len())?);
     length += nullable_len(key)? + nullable_len(value)?;
     for (name, value) in headers {
         length += nullable_len(Some(name))? + nullable_len(value.as_deref())?;

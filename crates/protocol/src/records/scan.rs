@@ -49,10 +49,7 @@ impl<'a> RecordScan<'a> {
                 consumed: 0,
             })),
         };
-        Ok(RecordScan {
-            input,
-            left: batch.record_count(),
-        })
+        Ok(RecordScan { input, left: batch.record_count() })
     }
 
     /// The next record; none after as many as the header claims, if the records end there too.
@@ -69,9 +66,7 @@ impl<'a> RecordScan<'a> {
             return if at_end {
                 Ok(None)
             } else {
-                Err(RecordsError::Corrupt(
-                    "bytes after the last record of the batch",
-                ))
+                Err(RecordsError::Corrupt("bytes after the last record of the batch"))
             };
         }
         self.left -= 1;
@@ -156,8 +151,7 @@ trait Read {
 
 #[inline]
 fn scan_record(input: &mut impl Read) -> Result<ScannedRecord, RecordsError> {
-    let length = usize::try_from(input.varint()?)
-        .map_err(|_| RecordsError::Corrupt("negative record length"))?;
+    let length = usize::try_from(input.varint()?).map_err(|_| RecordsError::Corrupt("negative record length"))?;
     let start = input.position();
     input.u8()?;
     let timestamp_delta = input.varlong()?;
@@ -175,16 +169,9 @@ fn scan_record(input: &mut impl Read) -> Result<ScannedRecord, RecordsError> {
         input.nullable()?;
     }
     if input.position().wrapping_sub(start) != length {
-        return Err(RecordsError::Corrupt(
-            "record length does not match its fields",
-        ));
+        return Err(RecordsError::Corrupt("record length does not match its fields"));
     }
-    Ok(ScannedRecord {
-        offset_delta,
-        timestamp_delta,
-        key_size,
-        value_size,
-    })
+    Ok(ScannedRecord { offset_delta, timestamp_delta, key_size, value_size })
 }
 
 struct SliceInput<'a> {

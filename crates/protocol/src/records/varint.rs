@@ -41,10 +41,7 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], RecordsError> {
         let end = self.pos.checked_add(len).ok_or(RecordsError::Truncated)?;
-        let slice = self
-            .bytes
-            .get(self.pos..end)
-            .ok_or(RecordsError::Truncated)?;
+        let slice = self.bytes.get(self.pos..end).ok_or(RecordsError::Truncated)?;
         self.pos = end;
         Ok(slice)
     }
@@ -163,19 +160,9 @@ mod tests {
         for value in [0, -1, 1, 63, -64, 64, i32::MAX, i32::MIN] {
             put_varint(&mut out, value);
         }
-        assert_eq!(
-            out,
-            [
-                0, 1, 2, 0x7e, 0x7f, 0x80, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff,
-                0x0f
-            ]
-        );
+        assert_eq!(out, [0, 1, 2, 0x7e, 0x7f, 0x80, 1, 0xfe, 0xff, 0xff, 0xff, 0x0f, 0xff, 0xff, 0xff, 0xff, 0x0f]);
         assert!(Cursor::new(&[0xff; 11]).varint().is_err());
         assert!(Cursor::new(&[0xff; 11]).varlong().is_err());
-        assert!(
-            Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x1f])
-                .varint()
-                .is_err()
-        );
+        assert!(Cursor::new(&[0xff, 0xff, 0xff, 0xff, 0x1f]).varint().is_err());
     }
 }

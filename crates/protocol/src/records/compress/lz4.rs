@@ -38,8 +38,8 @@ pub(super) fn compress(data: &[u8], header: HeaderChecksum) -> Result<Vec<u8>, R
     out.push(header_checksum(&out, header));
     let mut block = vec![0; lz4_flex::block::get_maximum_output_size(BLOCK.min(data.len()))];
     for chunk in data.chunks(BLOCK) {
-        let size = lz4_flex::block::compress_into(chunk, &mut block)
-            .map_err(|error| failed(Compression::Lz4, &error))?;
+        let size =
+            lz4_flex::block::compress_into(chunk, &mut block).map_err(|error| failed(Compression::Lz4, &error))?;
         if size < chunk.len() {
             out.extend_from_slice(&(size as u32).to_le_bytes());
             out.extend_from_slice(block.get(..size).unwrap_or_default());
@@ -74,9 +74,7 @@ pub(super) struct Blocks<'a> {
 
 impl<'a> Blocks<'a> {
     pub(super) fn new(data: &'a [u8], header: HeaderChecksum) -> Result<Self, RecordsError> {
-        let rest = data
-            .strip_prefix(&FRAME_MAGIC)
-            .ok_or_else(|| corrupt("not an LZ4 frame"))?;
+        let rest = data.strip_prefix(&FRAME_MAGIC).ok_or_else(|| corrupt("not an LZ4 frame"))?;
         let &[flags, descriptor, ..] = rest else {
             return Err(RecordsError::Truncated);
         };
@@ -95,9 +93,7 @@ impl<'a> Blocks<'a> {
         };
         let descriptor_len = if flags & CONTENT_SIZE == 0 { 2 } else { 10 };
         let stored = *rest.get(descriptor_len).ok_or(RecordsError::Truncated)?;
-        let covered = data
-            .get(..FRAME_MAGIC.len() + descriptor_len)
-            .unwrap_or_default();
+        let covered = data.get(..FRAME_MAGIC.len() + descriptor_len).unwrap_or_default();
         if header == HeaderChecksum::Standard && stored != header_checksum(covered, header) {
             return Err(corrupt("frame header checksum mismatch"));
         }
@@ -157,17 +153,14 @@ impl<'a> Blocks<'a> {
                 self.block.resize(room, 0);
             }
             let slot = self.block.get_mut(..room).unwrap_or_default();
-            self.end = lz4_flex::block::decompress_into(bytes, slot)
-                .map_err(|error| failed(Compression::Lz4, &error))?;
+            self.end =
+                lz4_flex::block::decompress_into(bytes, slot).map_err(|error| failed(Compression::Lz4, &error))?;
         }
         Ok(true)
     }
 
     fn take_u32(&mut self) -> Result<u32, RecordsError> {
-        let (word, rest) = self
-            .rest
-            .split_first_chunk::<4>()
-            .ok_or(RecordsError::Truncated)?;
+        let (word, rest) = self.rest.split_first_chunk::<4>().ok_or(RecordsError::Truncated)?;
         self.rest = rest;
         Ok(u32::from_le_bytes(*word))
     }

@@ -33,13 +33,8 @@ pub enum Compression {
 
 impl Compression {
     /// Every codec, `None` first.
-    pub const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    pub const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     /// The number in a batch's attributes.
     pub fn id(self) -> u8 {
@@ -48,10 +43,7 @@ impl Compression {
 
     /// The codec with this number.
     pub fn from_id(id: u8) -> Result<Compression, RecordsError> {
-        Self::ALL
-            .get(usize::from(id))
-            .copied()
-            .ok_or(RecordsError::Codec(id))
+        Self::ALL.get(usize::from(id)).copied().ok_or(RecordsError::Codec(id))
     }
 
     /// The name in Kafka's configuration (`compression.type`).
@@ -90,11 +82,7 @@ impl Default for DecompressLimit {
 }
 
 /// Compresses a record area. Levels outside a codec's range are brought into it; snappy and our LZ4 have none.
-pub fn compress(
-    codec: Compression,
-    level: Option<i32>,
-    data: &[u8],
-) -> Result<Vec<u8>, RecordsError> {
+pub fn compress(codec: Compression, level: Option<i32>, data: &[u8]) -> Result<Vec<u8>, RecordsError> {
     compress_with(codec, level, data, HeaderChecksum::Standard)
 }
 
@@ -108,36 +96,27 @@ pub(super) fn compress_with(
         Compression::None => Ok(data.to_vec()),
         Compression::Gzip => {
             let level = match level {
-                Some(level) => {
-                    flate2::Compression::new(u32::try_from(level.clamp(1, 9)).unwrap_or(6))
-                }
+                Some(level) => flate2::Compression::new(u32::try_from(level.clamp(1, 9)).unwrap_or(6)),
                 None => flate2::Compression::default(),
             };
             let out = Vec::with_capacity(data.len() / 2 + 64);
             let mut encoder = flate2::write::GzEncoder::new(out, level);
-            encoder
-                .write_all(data)
-                .map_err(|error| failed(codec, &error))?;
+            encoder.write_all(data).map_err(|error| failed(codec, &error))?;
             encoder.finish().map_err(|error| failed(codec, &error))
         }
         Compression::Snappy => snappy::compress(data),
         Compression::Lz4 => lz4::compress(data, lz4_header),
         Compression::Zstd => {
             let range = zstd::compression_level_range();
-            let level = level.map_or(zstd::DEFAULT_COMPRESSION_LEVEL, |level| {
-                level.clamp(*range.start(), *range.end())
-            });
+            let level =
+                level.map_or(zstd::DEFAULT_COMPRESSION_LEVEL, |level| level.clamp(*range.start(), *range.end()));
             zstd::bulk::compress(data, level).map_err(|error| failed(codec, &error))
         }
     }
 }
 
 /// Decompresses a record area to at most `limit` bytes.
-pub fn decompress(
-    codec: Compression,
-    data: &[u8],
-    limit: DecompressLimit,
-) -> Result<Vec<u8>, RecordsError> {
+pub fn decompress(codec: Compression, data: &[u8], limit: DecompressLimit) -> Result<Vec<u8>, RecordsError> {
     Decompressor::new(codec, data, limit)?.into_vec(data.len())
 }
 
@@ -159,11 +138,7 @@ enum Stream<'a> {
 
 impl<'a> Decompressor<'a> {
     /// Begins; headers may be read already.
-    pub fn new(
-        codec: Compression,
-        data: &'a [u8],
-        limit: DecompressLimit,
-    ) -> Result<Self, RecordsError> {
+    pub fn new(codec: Compression, data: &'a [u8], limit: DecompressLimit) -> Result<Self, RecordsError> {
         Self::with_lz4_header(codec, data, limit, HeaderChecksum::Standard)
     }
 
@@ -180,12 +155,7 @@ impl<'a> Decompressor<'a> {
             Compression::Lz4 => Stream::Lz4(lz4::Blocks::new(data, lz4_header)?),
             Compression::Zstd => Stream::Zstd(zstd_stream::Frames::new(data)?),
         };
-        Ok(Decompressor {
-            codec,
-            stream,
-            limit: limit.0,
-            produced: 0,
-        })
+        Ok(Decompressor { codec, stream, limit: limit.0, produced: 0 })
     }
 
     /// Reads some bytes into `out`; 0 at the end.
@@ -196,9 +166,7 @@ impl<'a> Decompressor<'a> {
             Stream::None(data) => data.read(out).map_err(|error| failed(codec, &error))?,
             Stream::Gzip(decoder) => decoder.read(out).map_err(|error| failed(codec, &error))?,
             Stream::Snappy(blocks) => blocks.read(out, left).map_err(|error| match error {
-                RecordsError::DecompressLimit { .. } => {
-                    RecordsError::DecompressLimit { limit: self.limit }
-                }
+                RecordsError::DecompressLimit { .. } => RecordsError::DecompressLimit { limit: self.limit },
                 other => other,
             })?,
             Stream::Lz4(blocks) => blocks.read(out)?,
@@ -213,12 +181,7 @@ impl<'a> Decompressor<'a> {
 
     /// Reads everything; `compressed_len` only guides the first allocation.
     pub(super) fn into_vec(mut self, compressed_len: usize) -> Result<Vec<u8>, RecordsError> {
-        let mut out = Vec::with_capacity(
-            compressed_len
-                .saturating_mul(4)
-                .min(self.limit)
-                .min(1 << 20),
-        );
+        let mut out = Vec::with_capacity(compressed_len.saturating_mul(4).min(self.limit).min(1 << 20));
         loop {
             let start = out.len();
             let step = start.clamp(16 * 1024, 1 << 20);
@@ -242,8 +205,5 @@ impl<'a> Decompressor<'a> {
 }
 
 fn failed(codec: Compression, error: &dyn std::fmt::Display) -> RecordsError {
-    RecordsError::Decompress {
-        codec: codec.name(),
-        reason: error.to_string(),
-    }
+    RecordsError::Decompress { codec: codec.name(), reason: error.to_string() }
 }

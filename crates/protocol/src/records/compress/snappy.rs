@@ -4,9 +4,7 @@
 use super::{Compression, failed};
 use crate::records::RecordsError;
 
-const HEADER: [u8; 16] = [
-    0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
-];
+const HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 const MAGIC_LEN: usize = 8;
 const BLOCK: usize = 32 * 1024;
 /// No Snappy element yields more than this many bytes for one of its own.
@@ -18,9 +16,7 @@ pub(super) fn compress(data: &[u8]) -> Result<Vec<u8>, RecordsError> {
     let mut encoder = snap::raw::Encoder::new();
     let mut block = vec![0; snap::raw::max_compress_len(BLOCK.min(data.len()))];
     for chunk in data.chunks(BLOCK) {
-        let size = encoder
-            .compress(chunk, &mut block)
-            .map_err(|error| failed(Compression::Snappy, &error))?;
+        let size = encoder.compress(chunk, &mut block).map_err(|error| failed(Compression::Snappy, &error))?;
         out.extend_from_slice(&(size as u32).to_be_bytes());
         out.extend_from_slice(block.get(..size).unwrap_or_default());
     }
@@ -38,12 +34,7 @@ pub(super) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     pub(super) fn new(data: &'a [u8]) -> Self {
         let framed = data.starts_with(HEADER.get(..MAGIC_LEN).unwrap_or_default());
-        Blocks {
-            rest: data,
-            framed,
-            block: Vec::new(),
-            start: 0,
-        }
+        Blocks { rest: data, framed, block: Vec::new(), start: 0 }
     }
 
     /// `left` is what the caller still allows.
@@ -65,24 +56,13 @@ impl<'a> Blocks<'a> {
     fn next_block(&mut self, left: usize) -> Result<bool, RecordsError> {
         let block = if self.framed {
             // Concatenated streams repeat the header.
-            while self
-                .rest
-                .starts_with(HEADER.get(..MAGIC_LEN).unwrap_or_default())
-            {
-                self.rest = self
-                    .rest
-                    .get(HEADER.len()..)
-                    .ok_or(RecordsError::Truncated)?;
+            while self.rest.starts_with(HEADER.get(..MAGIC_LEN).unwrap_or_default()) {
+                self.rest = self.rest.get(HEADER.len()..).ok_or(RecordsError::Truncated)?;
             }
             let Some((size, rest)) = self.rest.split_first_chunk::<4>() else {
-                return if self.rest.is_empty() {
-                    Ok(false)
-                } else {
-                    Err(RecordsError::Truncated)
-                };
+                return if self.rest.is_empty() { Ok(false) } else { Err(RecordsError::Truncated) };
             };
-            let size = usize::try_from(i32::from_be_bytes(*size))
-                .map_err(|_| corrupt("negative block size"))?;
+            let size = usize::try_from(i32::from_be_bytes(*size)).map_err(|_| corrupt("negative block size"))?;
             let block = rest.get(..size).ok_or(RecordsError::Truncated)?;
             self.rest = rest.get(size..).unwrap_or_default();
             block
@@ -90,14 +70,9 @@ impl<'a> Blocks<'a> {
             std::mem::take(&mut self.rest)
         };
         if block.is_empty() {
-            return if self.framed {
-                Err(corrupt("empty block"))
-            } else {
-                Ok(false)
-            };
+            return if self.framed { Err(corrupt("empty block")) } else { Ok(false) };
         }
-        let size = snap::raw::decompress_len(block)
-            .map_err(|error| failed(Compression::Snappy, &error))?;
+        let size = snap::raw::decompress_len(block).map_err(|error| failed(Compression::Snappy, &error))?;
         if size > block.len().saturating_mul(MAX_EXPANSION) {
             return Err(corrupt("block claims more bytes than it can hold"));
         }

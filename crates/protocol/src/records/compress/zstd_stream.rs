@@ -29,11 +29,7 @@ impl<'a> Frames<'a> {
             Some(context) => context,
             None => DCtx::try_create().ok_or_else(|| refused(&"no memory for a context"))?,
         };
-        Ok(Frames {
-            context: Some(context),
-            rest: data,
-            complete: true,
-        })
+        Ok(Frames { context: Some(context), rest: data, complete: true })
     }
 
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize, RecordsError> {
@@ -49,9 +45,8 @@ impl<'a> Frames<'a> {
             }
             let mut input = InBuffer::around(self.rest);
             let mut output = OutBuffer::around(&mut *out);
-            let hint = context
-                .decompress_stream(&mut output, &mut input)
-                .map_err(|code| refused(&get_error_name(code)))?;
+            let hint =
+                context.decompress_stream(&mut output, &mut input).map_err(|code| refused(&get_error_name(code)))?;
             let (read, written) = (input.pos(), output.pos());
             self.rest = self.rest.get(read..).unwrap_or_default();
             self.complete = hint == 0;

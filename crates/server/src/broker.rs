@@ -1,0 +1,32 @@
+//! The broker as handlers see it: a facade of a few deep nouns.
+//!
+//! Owns what they share and nothing else; made by `node.rs`, which also starts and stops the parts.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use milena_common::Clock;
+use milena_common::config::BrokerConfig;
+use milena_coordinator::GroupCoordinator;
+use milena_metadata::image::Endpoint;
+use milena_metadata::{Controller, MetadataCache};
+use milena_replica::ReplicaManager;
+
+/// See the module.
+pub(crate) struct Broker {
+    pub(crate) node_id: i32,
+    pub(crate) cluster_id: String,
+    /// The properties file with the dynamic settings on top.
+    pub(crate) config: ArcSwap<BrokerConfig>,
+    /// The properties file alone.
+    pub(crate) file_config: Arc<BrokerConfig>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// What the cluster is.
+    pub(crate) metadata: MetadataCache,
+    /// Who may change it.
+    pub(crate) controller: Controller,
+    pub(crate) replicas: Arc<ReplicaManager>,
+    pub(crate) groups: GroupCoordinator,
+    /// Where the controller's listeners are, as others reach them.
+    pub(crate) controller_endpoints: Vec<Endpoint>,
+}

@@ -1,0 +1,142 @@
+//! Every API that is served, one file each. This list is the only one: dispatch, ApiVersions and the check of versions follow from it.
+//!
+//! A handler authorises, resolves, calls one noun of the broker and words the answer. It keeps no state and touches neither
+//! files, sockets nor another handler.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use milena_protocol::frame;
+use milena_protocol::header::put_response_header;
+use milena_protocol::{ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Writer};
+
+use crate::broker::Broker;
+use crate::request::{BoxFuture, ConnectionInfo, Handler, Reply, RequestContext};
+
+/// An API that is served: its key and versions.
+pub(crate) struct Served {
+    pub(crate) key: ApiKey,
+    pub(crate) versions: RangeInclusive<i16>,
+}
+
+macro_rules! handlers {
+    ($($module:ident::$name:ident,)*) => {
+        $(mod $module;)*
+
+        /// Every API that is served, in the order of their keys.
+        pub(crate) static SERVED: &[Served] =
+            &[$(Served { key: ApiKey::$name, versions: <$module::$name as Handler>::VERSIONS },)*];
+
+        async fn dispatch(cx: RequestContext, broker: &Arc<Broker>, key: ApiKey, body: Reader) -> Started {
+            match key {
+                $(ApiKey::$name => run::<$module::$name>(cx, broker, body).await,)*
+                _ => Started::Close(format!("{key} is not served")),
+            }
+        }
+    };
+}
+
+handlers! {
+    api_versions::ApiVersions,
+}
+
+/// What became of a request.
+pub(crate) enum Started {
+    /// The response frame, in pieces.
+    Ready(Vec<Bytes>),
+    /// The response frame will come; `None` if it cannot be said at the request's version.
+    Later(BoxFuture<Option<Vec<Bytes>>>),
+    Nothing,
+    /// The connection must end; why, for the log.
+    Close(String),
+}
+
+/// The versions of an API that a listener of this kind serves.
+pub(crate) fn served(key: ApiKey, kind: Listeners) -> Option<&'static RangeInclusive<i16>> {
+    if !key.listeners().contains(kind) {
+        return None;
+    }
+    let index = SERVED.binary_search_by_key(&key.code(), |served| served.key.code()).ok()?;
+    SERVED.get(index).map(|served| &served.versions)
+}
+
+/// Decodes a frame and runs the ordered part of its request.
+pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker: &Arc<Broker>) -> Started {
+    let preamble = match Preamble::peek(&frame) {
+        Ok(preamble) => preamble,
+        Err(error) => return Started::Close(format!("the request header cannot be read: {error}")),
+    };
+    let Preamble { api_key, api_version, correlation_id } = preamble;
+    let versions = ApiKey::from_i16(api_key).and_then(|key| Some((key, served(key, connection.kind)?)));
+    let Some((key, versions)) = versions else {
+        return Started::Close(format!("API key {api_key} is not served on listener {}", connection.listener));
+    };
+    if !versions.contains(&api_version) {
+        if key == ApiKey::ApiVersions {
+            // the one request whose answer everyone can read (KIP-511)
+            let response = api_versions::unsupported_version();
+            return encode(key, 0, correlation_id, &response).map_or_else(Started::Close, Started::Ready);
+        }
+        return Started::Close(format!("version {api_version} of {key} is not served"));
+    }
+    let mut body = Reader::new(frame);
+    let header = match RequestHeader::decode_for(&mut body, key, api_version) {
+        Ok(header) => header,
+        Err(error) => return Started::Close(format!("the header of {key} cannot be read: {error}")),
+    };
+    let cx =
+        RequestContext { api_version, correlation_id, client_id: header.client_id, connection: Arc::clone(connection) };
+    dispatch(cx, broker, key, body).await
+}
+
+async fn run<H: Handler>(cx: RequestContext, broker: &Arc<Broker>, mut body: Reader) -> Started
+where
+    <H::Request as Request>::Response: Send + 'static,
+{
+    let (key, version, correlation_id) = (H::Request::KEY, cx.api_version, cx.correlation_id);
+    let request = match H::Request::decode(&mut body, version) {
+        Ok(request) => request,
+        Err(error) => return Started::Close(format!("{key} version {version} cannot be read: {error}")),
+    };
+    drop(body);
+    match H::handle(&cx, broker, request).await {
+        Reply::Now(response) => {
+            encode(key, version, correlation_id, &response).map_or_else(Started::Close, Started::Ready)
+        }
+        Reply::Later(answer) => Started::Later(Box::pin(async move {
+            match encode(key, version, correlation_id, &answer.await) {
+                Ok(frame) => Some(frame),
+                Err(reason) => {
+                    tracing::error!(reason, "a response cannot be sent");
+                    None
+                }
+            }
+        })),
+        Reply::Nothing => Started::Nothing,
+        Reply::Close(reason) => Started::Close(reason.to_owned()),
+    }
+}
+
+fn encode(key: ApiKey, version: i16, correlation_id: i32, response: &impl Encode) -> Result<Vec<Bytes>, String> {
+    let mut writer = Writer::with_capacity(256);
+    put_response_header(&mut writer, key, version, correlation_id);
+    let encoded = response.encode(&mut writer, version).map_err(|error| error.to_string());
+    encoded
+        .and_then(|()| frame::into_frame(writer).map_err(|error| error.to_string()))
+        .map_err(|error| format!("the response of {key} version {version} cannot be written: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_within_the_protocol() {
+        assert!(SERVED.is_sorted_by_key(|served| served.key.code()));
+        for served in SERVED {
+            assert!(served.key.has_version(*served.versions.start()), "{}", served.key);
+            assert!(served.key.has_version(*served.versions.end()), "{}", served.key);
+        }
+    }
+}
