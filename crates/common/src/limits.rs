@@ -14,8 +14,8 @@ pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 256 << 20;
 /// Requests of one connection that are appended but not answered yet; beyond it the connection is not read.
 pub const MAX_PIPELINED_REQUESTS: usize = 64;
 
-/// Bytes of responses waiting for a slow reader per connection; beyond it the connection is not read.
-pub const MAX_PENDING_RESPONSE_BYTES: usize = 64 << 20;
+/// Bytes of responses waiting for a slow reader per connection; beyond it the connection is not read. One response may exceed it.
+pub const MAX_PENDING_RESPONSE_BYTES: usize = 1 << 20;
 
 /// Idempotent producers remembered per partition; beyond it the longest idle one is forgotten.
 pub const MAX_PRODUCERS_PER_PARTITION: usize = 100_000;
