@@ -12,6 +12,9 @@ use milena_metadata::image::Endpoint;
 use milena_metadata::{Controller, MetadataCache};
 use milena_replica::ReplicaManager;
 
+use crate::auto_topics::AutoTopics;
+use crate::producer_ids::ProducerIds;
+
 /// See the module.
 pub(crate) struct Broker {
     pub(crate) node_id: i32,
@@ -25,6 +28,10 @@ pub(crate) struct Broker {
     pub(crate) metadata: MetadataCache,
     /// Who may change it.
     pub(crate) controller: Controller,
+    /// Topics that are made because somebody asked for them.
+    pub(crate) auto_topics: AutoTopics,
+    /// Ids for idempotent producers.
+    pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) groups: GroupCoordinator,
     /// Where the controller's listeners are, as others reach them.

@@ -1,14 +1,20 @@
 //! The process: sockets in, one handler per API, and the wiring of everything below.
 
+mod auto_topics;
 mod broker;
 mod connection;
+mod group_log;
+mod group_publisher;
 mod handlers;
 mod listener;
 mod node;
+mod operations;
+mod producer_ids;
 pub mod quorum;
 pub mod raft_log;
 mod registration;
 mod request;
 pub mod storage_format;
+mod topology;
 
 pub use node::{Node, StartError};

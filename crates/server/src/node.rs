@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use milena_common::config::{BrokerConfig, EndPoint, TopicConfig};
 use milena_common::{Clock, ConfigError, SystemClock, Uuid};
-use milena_coordinator::GroupCoordinator;
+use milena_coordinator::{GroupConfig, GroupCoordinator};
 use milena_log::checkpoint;
 use milena_log::fs::RealFs;
 use milena_log::{LogError, LogManager, LogManagerOptions};
@@ -23,8 +23,12 @@ use milena_replica::ReplicaManager;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::auto_topics::AutoTopics;
 use crate::broker::Broker;
+use crate::group_log::GroupLog;
+use crate::group_publisher::GroupPublisher;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
+use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
@@ -106,6 +110,9 @@ impl Node {
             quorum.cache.clone(),
             Arc::clone(&clock),
         );
+        let group_log = Arc::new(GroupLog::new(&config, Arc::clone(&replicas)));
+        let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
+        let group_publisher = GroupPublisher::new(config.node_id, groups.clone());
         let broker = Arc::new(Broker {
             node_id: config.node_id,
             cluster_id: storage.cluster_id,
@@ -115,11 +122,13 @@ impl Node {
             metadata: quorum.cache.clone(),
             controller: quorum.controller.clone(),
             replicas: Arc::clone(&replicas),
-            groups: todo_groups(),
+            groups,
+            auto_topics: AutoTopics::new(quorum.controller.clone()),
+            producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
             controller_endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
         });
 
-        let publishers: Vec<Arc<dyn MetadataPublisher>> = vec![replicas];
+        let publishers: Vec<Arc<dyn MetadataPublisher>> = vec![replicas, Arc::new(group_publisher)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
         let mut following = {
             let quorum = Arc::clone(&quorum);

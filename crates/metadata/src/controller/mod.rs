@@ -27,6 +27,7 @@ use tokio::sync::watch;
 
 pub use bootstrap::Bootstrap;
 pub use error::ApiError;
+pub use topics::check_name as check_topic_name;
 
 use crate::image::{Endpoint, MetadataImage, VersionRange};
 use crate::store::{AppendError, MetadataLog};

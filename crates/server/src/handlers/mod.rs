@@ -38,7 +38,10 @@ macro_rules! handlers {
 }
 
 handlers! {
+    metadata::Metadata,
+    find_coordinator::FindCoordinator,
     api_versions::ApiVersions,
+    init_producer_id::InitProducerId,
 }
 
 /// What became of a request.

@@ -1,0 +1,102 @@
+//! FindCoordinator (key 10), versions 0-6: which broker coordinates a group (KIP-98, KIP-699, KIP-932). Makes `__consumer_offsets` when it is
+//! first needed; unlike Kafka, which answers COORDINATOR_NOT_AVAILABLE meanwhile, the answer waits for it.
+//!
+//! Gaps: transactions (key type 1) and share groups (key type 2) are not served; both are refused with UNSUPPORTED_VERSION, which no client
+//! takes for something that passes.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use milena_metadata::MetadataImage;
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::find_coordinator_response::Coordinator;
+use milena_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+
+use crate::auto_topics::GROUP_METADATA_TOPIC;
+use crate::broker::Broker;
+use crate::request::{Handler, Reply, RequestContext};
+use crate::topology::Topology;
+
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+pub(crate) struct FindCoordinator;
+
+impl Handler for FindCoordinator {
+    type Request = FindCoordinatorRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
+
+    async fn handle(
+        cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: FindCoordinatorRequest,
+    ) -> Reply<FindCoordinatorResponse> {
+        let image = broker.metadata.image();
+        if request.key_type != GROUP || image.topics.by_name(GROUP_METADATA_TOPIC).is_some() {
+            return Reply::Now(answer(broker, &image, request, cx));
+        }
+        let (cx, broker) = (cx.clone(), Arc::clone(broker));
+        Reply::Later(Box::pin(async move {
+            let config = broker.config.load_full();
+            broker.auto_topics.create(&config, vec![GROUP_METADATA_TOPIC.to_owned()]).await;
+            answer(&broker, &broker.metadata.image(), request, &cx)
+        }))
+    }
+}
+
+fn answer(
+    broker: &Broker,
+    image: &MetadataImage,
+    request: FindCoordinatorRequest,
+    cx: &RequestContext,
+) -> FindCoordinatorResponse {
+    let topology = Topology::new(image, &cx.connection.listener);
+    let find = |key: String| match find(broker, image, &topology, request.key_type, &key, cx.api_version) {
+        Ok((node_id, host, port)) => {
+            Coordinator { key, node_id, host, port, error_message: Some(String::new()), ..Default::default() }
+        }
+        Err(error) => Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code: error.code(),
+            error_message: Some(error.message().to_owned()),
+        },
+    };
+    if cx.api_version >= 4 {
+        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        return FindCoordinatorResponse { coordinators, ..Default::default() };
+    }
+    let found = find(request.key);
+    FindCoordinatorResponse {
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
+        ..Default::default()
+    }
+}
+
+fn find(
+    broker: &Broker,
+    image: &MetadataImage,
+    topology: &Topology<'_>,
+    key_type: i8,
+    key: &str,
+    version: i16,
+) -> Result<(i32, String, i32), ErrorCode> {
+    match key_type {
+        GROUP => {}
+        TRANSACTION => return Err(ErrorCode::UnsupportedVersion),
+        SHARE if version >= 6 => return Err(ErrorCode::UnsupportedVersion),
+        _ => return Err(ErrorCode::InvalidRequest),
+    }
+    let partition = image.topics.partition(GROUP_METADATA_TOPIC, broker.groups.partition_for(key));
+    let leader = partition.and_then(|partition| topology.leader(partition).ok());
+    let found = leader.and_then(|leader| Some((leader, topology.endpoint(leader)?)));
+    let (leader, endpoint) = found.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    Ok((leader, endpoint.host.clone(), endpoint.port.into()))
+}
