@@ -1,6 +1,8 @@
 //! The process: sockets in, one handler per API, and the wiring of everything below.
 
 mod broker;
+mod group_log;
+mod group_publisher;
 mod handlers;
 pub mod quorum;
 pub mod raft_log;
