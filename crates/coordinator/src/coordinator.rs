@@ -77,10 +77,10 @@ impl GroupCoordinator {
         self.num_partitions.store(num_partitions.max(1), Ordering::Relaxed);
     }
 
-    /// This broker leads `partition` of `__consumer_offsets` from `leader_epoch` on: loads its groups. Until this is
-    /// done they answer COORDINATOR_LOAD_IN_PROGRESS. May be spawned; a later election or resignation overtakes it.
-    pub async fn on_election(&self, partition: i32, leader_epoch: i32) {
-        self.runtime.on_election(partition, leader_epoch).await;
+    /// This broker leads `partition` of `__consumer_offsets` from `leader_epoch` on. Its groups answer COORDINATOR_LOAD_IN_PROGRESS from
+    /// now on and until the future, which loads them, is ready. It may be spawned; a later election or resignation overtakes it.
+    pub fn on_election(&self, partition: i32, leader_epoch: i32) -> impl Future<Output = ()> + Send + use<> {
+        self.runtime.on_election(partition, leader_epoch)
     }
 
     /// This broker no longer leads `partition`: its groups answer NOT_COORDINATOR, parked requests too.
@@ -88,13 +88,21 @@ impl GroupCoordinator {
         self.runtime.on_resignation(partition);
     }
 
+    /// Resigns from every partition, for good: the broker stops.
+    pub fn shutdown(&self) {
+        self.runtime.shutdown();
+    }
+
     /// Removes what groups committed for topics that are gone.
     pub async fn on_topics_deleted(&self, topics: Vec<String>) {
-        for partition in self.runtime.partitions() {
-            if let Err(error) = self.runtime.submit(partition, |shard, _| shard.on_topics_deleted(&topics)).await {
+        let topics = &topics;
+        let removals = self.runtime.partitions().into_iter().map(|partition| async move {
+            if let Err(error) = self.runtime.submit(partition, |shard, _| shard.on_topics_deleted(topics)).await {
                 tracing::warn!(partition, error = error.name(), "cannot remove offsets of deleted topics");
             }
-        }
+        });
+        // All at once, so that the offsets of a new topic of the same name are not taken for those of the old one.
+        futures_util::future::join_all(removals).await;
     }
 
     /// JoinGroup v0-9. Parked until the rebalance completes.

@@ -10,7 +10,8 @@
 //! whoever waits is told NOT_COORDINATOR, and the partition is loaded again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ struct Inner<S: Shard> {
     /// Deadline the ticker sleeps until; a shard with an earlier one wakes it.
     ticker_deadline_ms: AtomicU64,
     ticker_wake: Notify,
+    /// Set for good when the broker stops.
+    stopped: AtomicBool,
 }
 
 enum Slot<S: Shard> {
@@ -122,6 +125,7 @@ impl<S: Shard> Runtime<S> {
                 next_id: AtomicU64::new(1),
                 ticker_deadline_ms: AtomicU64::new(u64::MAX),
                 ticker_wake: Notify::new(),
+                stopped: AtomicBool::new(false),
             }),
         }
     }
@@ -132,24 +136,16 @@ impl<S: Shard> Runtime<S> {
         tokio::spawn(run_ticker(Arc::downgrade(&self.inner)));
     }
 
-    /// This broker became the leader of `partition`: load it. Ready when the shard serves (or the load was overtaken).
-    pub async fn on_election(&self, partition: i32, leader_epoch: i32) {
-        let inner = &self.inner;
-        let slot = inner.slots.lock().entry(partition).or_insert_with(|| Arc::new(Mutex::new(Slot::Inactive))).clone();
-        let load_id = inner.next_id.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut state = slot.lock();
-            match &*state {
-                Slot::Loading { leader_epoch: known, .. } | Slot::Active(Active { leader_epoch: known, .. })
-                    if *known >= leader_epoch =>
-                {
-                    return;
-                }
-                _ => {}
+    /// This broker became the leader of `partition`. It counts as loading at once; the future loads it, and is ready when the shard
+    /// serves (or the load was overtaken).
+    pub fn on_election(&self, partition: i32, leader_epoch: i32) -> impl Future<Output = ()> + Send + use<S> {
+        let inner = self.inner.clone();
+        let started = inner.start_loading(partition, leader_epoch);
+        async move {
+            if let Some((slot, load_id)) = started {
+                inner.load(partition, slot, leader_epoch, load_id).await;
             }
-            *state = Slot::Loading { leader_epoch, load_id };
         }
-        inner.clone().load(partition, slot, leader_epoch, load_id).await;
     }
 
     /// This broker is no longer the leader of `partition`: whoever waits is told NOT_COORDINATOR.
@@ -160,6 +156,14 @@ impl<S: Shard> Runtime<S> {
         let old = std::mem::replace(&mut *slot.lock(), Slot::Inactive);
         drop(old);
         tracing::info!(partition, "unloaded coordinator partition");
+    }
+
+    /// Resigns from every partition and takes no new one.
+    pub fn shutdown(&self) {
+        self.inner.stopped.store(true, Ordering::Release);
+        for partition in self.partitions() {
+            self.on_resignation(partition);
+        }
     }
 
     /// Partitions this broker coordinates, loaded or loading.
@@ -210,6 +214,28 @@ impl<S: Shard> Runtime<S> {
 }
 
 impl<S: Shard> Inner<S> {
+    /// Makes the slot of a partition a loading one; `None` if there is nothing to do.
+    fn start_loading(&self, partition: i32, leader_epoch: i32) -> Option<(Arc<Mutex<Slot<S>>>, u64)> {
+        let mut slots = self.slots.lock();
+        if self.stopped.load(Ordering::Acquire) {
+            return None;
+        }
+        let slot = slots.entry(partition).or_insert_with(|| Arc::new(Mutex::new(Slot::Inactive))).clone();
+        let load_id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut state = slot.lock();
+        match &*state {
+            Slot::Loading { leader_epoch: known, .. } | Slot::Active(Active { leader_epoch: known, .. })
+                if *known >= leader_epoch =>
+            {
+                return None;
+            }
+            _ => {}
+        }
+        *state = Slot::Loading { leader_epoch, load_id };
+        drop(state);
+        Some((slot, load_id))
+    }
+
     /// One operation on one shard, with the timers due before it.
     fn run(
         self: &Arc<Self>,

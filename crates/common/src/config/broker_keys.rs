@@ -214,10 +214,10 @@ config_def! {
     "offset.metadata.max.bytes" => offset_metadata_max_bytes: i32 = "4096", Any, ReadOnly Public live, "Longest text that a committed offset may carry.";
     "offsets.commit.required.acks" => offsets_commit_required_acks: i16 = "-1", Any, ReadOnly Legacy idle, "Acknowledgements that a commit of offsets waits for.";
     "offsets.commit.timeout.ms" => offsets_commit_timeout_ms: i32 = "5000", AtLeast(1), ReadOnly Public live, "A commit of offsets waits at most so long for replicas.";
-    "offsets.load.buffer.size" => offsets_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public idle, "Bytes read at a time when groups are loaded.";
+    "offsets.load.buffer.size" => offsets_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public live, "Bytes read at a time when groups are loaded.";
     "offsets.retention.check.interval.ms" => offsets_retention_check_interval_ms: i64 = "600000", AtLeast(1), ReadOnly Public live, "How often expired offsets are removed.";
     "offsets.retention.minutes" => offsets_retention_minutes: i32 = "10080", AtLeast(1), ReadOnly Public live, "How long offsets of an empty group are kept.";
-    "offsets.topic.compression.codec" => offsets_topic_compression_codec: i32 = "0", Any, ReadOnly Public idle, "Compression of the offsets topic, as a number.";
+    "offsets.topic.compression.codec" => offsets_topic_compression_codec: i32 = "0", Any, ReadOnly Public live, "Compression of the offsets topic, as a number.";
     "offsets.topic.num.partitions" => offsets_topic_num_partitions: i32 = "50", AtLeast(1), ReadOnly Public live, "Partitions of the offsets topic; not to be changed later.";
     "offsets.topic.replication.factor" => offsets_topic_replication_factor: i16 = "3", AtLeast(1), ReadOnly Public idle, "Replicas of the offsets topic.";
     "offsets.topic.segment.bytes" => offsets_topic_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly Public idle, "Segment size of the offsets topic.";

@@ -1,0 +1,173 @@
+//! The partitions of `__consumer_offsets` as the group coordinator writes and reads them.
+//!
+//! Owns the step from records to a batch and back; appends and waits through `ReplicaManager`, which knows who leads and what is
+//! committed. Never decides what a record means. Made by `node.rs` for the `GroupCoordinator`.
+
+use std::sync::Arc;
+
+use milena_common::config::BrokerConfig;
+use milena_common::{Now, TopicPartition};
+use milena_coordinator::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
+use milena_log::{Origin, UnifiedLog};
+use milena_protocol::ErrorCode;
+use milena_protocol::records::control::EndTxnMarker;
+use milena_protocol::records::{
+    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_PRODUCER_ID, batches,
+};
+use milena_replica::{AppendPart, AppendRequest, ReplicaError, ReplicaManager};
+
+/// The topic that keeps groups and their offsets.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How long an append may stay uncommitted before it counts as failed. The coordinator has a shorter patience with its answers
+/// (`offsets.commit.timeout.ms`); what it must not do is to load the partition again because a follower is slow.
+const COMMIT_TIMEOUT_MS: u64 = i32::MAX as u64;
+
+/// See the module.
+pub(crate) struct GroupLog {
+    replicas: Arc<ReplicaManager>,
+    compression: Compression,
+    load_buffer_bytes: usize,
+}
+
+impl GroupLog {
+    /// Reads `offsets.topic.compression.codec` and `offsets.load.buffer.size`.
+    pub(crate) fn new(config: &BrokerConfig, replicas: Arc<ReplicaManager>) -> GroupLog {
+        let codec = u8::try_from(config.offsets_topic_compression_codec).ok();
+        GroupLog {
+            replicas,
+            // The configuration was checked when it was read.
+            compression: codec.and_then(|id| Compression::from_id(id).ok()).unwrap_or_default(),
+            load_buffer_bytes: usize::try_from(config.offsets_load_buffer_size).unwrap_or(1).max(1),
+        }
+    }
+
+    fn batch_of(&self, records: &[CoordinatorRecord], now: Now) -> Result<bytes::Bytes, ErrorCode> {
+        let mut batch = BatchBuilder::new(self.compression);
+        for record in records {
+            batch
+                .append(now.wall_ms, Some(&record.key), record.value.as_deref(), &[])
+                .map_err(|_| ErrorCode::MessageTooLarge)?;
+        }
+        batch.build(0).map_err(|_| ErrorCode::MessageTooLarge)
+    }
+}
+
+impl PartitionWriter for GroupLog {
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> BoxFuture<Result<i64, ErrorCode>> {
+        let records = match self.batch_of(&records, now) {
+            Ok(records) => records,
+            Err(error) => return Box::pin(async move { Err(error) }),
+        };
+        let partition = TopicPartition::new(OFFSETS_TOPIC, partition);
+        let appended = self.replicas.append(AppendRequest {
+            acks: -1,
+            origin: Origin::Coordinator,
+            produce_version: None,
+            timeout_ms: COMMIT_TIMEOUT_MS,
+            parts: vec![AppendPart { partition, records }],
+        });
+        Box::pin(async move {
+            match appended.committed().await.pop() {
+                Some(Ok(info)) => Ok(info.last_offset),
+                Some(Err(error)) => Err(code_of(&error)),
+                None => Err(ErrorCode::UnknownServerError),
+            }
+        })
+    }
+
+    fn load(&self, partition: i32, from_offset: i64) -> BoxFuture<Result<LoadedBatch, ErrorCode>> {
+        let replicas = Arc::clone(&self.replicas);
+        let max_bytes = self.load_buffer_bytes;
+        Box::pin(async move {
+            let partition = TopicPartition::new(OFFSETS_TOPIC, partition);
+            let log = replicas.leader_log(&partition).map_err(|error| code_of(&error))?;
+            let stretch = if log.log_start_offset() == log.log_end_offset() {
+                LoadedStretch { records: Vec::new(), end_offset: log.log_end_offset(), is_end: true }
+            } else {
+                // Files may be slow: this is no work for the threads that serve sockets.
+                let read = tokio::task::spawn_blocking(move || read_stretch(&log, from_offset, max_bytes));
+                read.await.map_err(|_| ErrorCode::UnknownServerError)??
+            };
+            if stretch.is_end {
+                replicas.wait_committed(&partition, stretch.end_offset).await.map_err(|error| code_of(&error))?;
+            }
+            let next_offset = (!stretch.is_end).then_some(stretch.end_offset);
+            Ok(LoadedBatch { records: stretch.records, next_offset })
+        })
+    }
+
+    fn max_batch_bytes(&self, partition: i32) -> usize {
+        let log = self.replicas.leader_log(&TopicPartition::new(OFFSETS_TOPIC, partition));
+        let max_message_bytes = log.map_or(0, |log| log.config().max_message_bytes);
+        // Without a log the append is refused whatever its size.
+        usize::try_from(max_message_bytes).unwrap_or(0).saturating_sub(HEADER_LEN)
+    }
+}
+
+/// What lies between two offsets of a partition.
+struct LoadedStretch {
+    records: Vec<LoadedRecord>,
+    /// The offset after the stretch.
+    end_offset: i64,
+    /// Nothing comes after it.
+    is_end: bool,
+}
+
+fn read_stretch(log: &UnifiedLog, from_offset: i64, max_bytes: usize) -> Result<LoadedStretch, ErrorCode> {
+    let from_offset = from_offset.max(log.log_start_offset());
+    let log_end_offset = log.log_end_offset();
+    if from_offset >= log_end_offset {
+        return Ok(LoadedStretch { records: Vec::new(), end_offset: log_end_offset, is_end: true });
+    }
+    let data = log.read(from_offset, max_bytes, log_end_offset, true).map_err(|error| {
+        tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "cannot read a group partition");
+        ErrorCode::KafkaStorageError
+    })?;
+    // A read that finds nothing below the log end found a hole that compaction left at the end.
+    let end_offset = if data.next_offset > from_offset { data.next_offset } else { log_end_offset };
+    let mut records = Vec::new();
+    for batch in data.records.into_iter().flat_map(batches) {
+        let read = batch.and_then(|batch| add_records(&batch, from_offset, &mut records));
+        if let Err(error) = read {
+            // The log checked the batch when it was written: what it holds now is not what was acknowledged. The coordinator tries
+            // again; it must not go on without the groups that were in it.
+            tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "a group partition is corrupt");
+            return Err(ErrorCode::CorruptMessage);
+        }
+    }
+    Ok(LoadedStretch { records, end_offset, is_end: end_offset >= log.log_end_offset() })
+}
+
+/// Adds the records of a batch from `from_offset` on.
+fn add_records(
+    batch: &BatchView,
+    from_offset: i64,
+    records: &mut Vec<LoadedRecord>,
+) -> Result<(), milena_protocol::records::RecordsError> {
+    let producer_id = if batch.is_transactional() { batch.producer_id() } else { NO_PRODUCER_ID };
+    for record in batch.records(DecompressLimit::DEFAULT)? {
+        let record = record?;
+        if record.offset < from_offset {
+            continue;
+        }
+        let offset = record.offset;
+        if batch.is_control() {
+            if let Some(EndTxnMarker { committed, .. }) = EndTxnMarker::parse(&record)? {
+                records.push(LoadedRecord::TransactionEnd { offset, producer_id: batch.producer_id(), committed });
+            }
+        } else {
+            let record = CoordinatorRecord { key: record.key.unwrap_or_default(), value: record.value };
+            records.push(LoadedRecord::Record { offset, producer_id, record });
+        }
+    }
+    Ok(())
+}
+
+/// In the words of the seam: a partition that is not here is one that this broker does not lead.
+fn code_of(error: &ReplicaError) -> ErrorCode {
+    match error.code() {
+        ErrorCode::UnknownTopicOrPartition => ErrorCode::NotLeaderOrFollower,
+        code => code,
+    }
+}
