@@ -37,3 +37,10 @@ pub(crate) struct Broker {
     /// Where the controller's listeners are, as others reach them.
     pub(crate) controller_endpoints: Vec<Endpoint>,
 }
+
+impl Broker {
+    /// Ends what waits inside the coordinators: whoever is parked there is answered.
+    pub(crate) fn stop_coordinators(&self) {
+        self.groups.shutdown();
+    }
+}

@@ -170,7 +170,9 @@ impl Connection {
                     self.socket.send(chunks);
                     answered = true;
                 }
-                Poll::Ready(Some(None)) => return Poll::Ready(Err(Ended::Protocol("an answer cannot be given".into()))),
+                Poll::Ready(Some(None)) => {
+                    return Poll::Ready(Err(Ended::Protocol("an answer cannot be given".into())));
+                }
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }

@@ -51,10 +51,7 @@ impl Listener {
     /// See [`ListenError`].
     pub(crate) fn bind(endpoint: EndPoint, kind: Listeners, config: &BrokerConfig) -> Result<Listener, ListenError> {
         if endpoint.protocol != SecurityProtocol::Plaintext {
-            return Err(ListenError::Protocol {
-                listener: endpoint.listener,
-                protocol: endpoint.protocol.name(),
-            });
+            return Err(ListenError::Protocol { listener: endpoint.listener, protocol: endpoint.protocol.name() });
         }
         let bound = addresses(&endpoint).and_then(|candidates| {
             let mut failure = io::Error::new(io::ErrorKind::NotFound, "the host has no address");

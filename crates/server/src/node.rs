@@ -219,7 +219,9 @@ impl Node {
 /// What a node of this version can be.
 fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
     if config.is_zookeeper() {
-        return Err(StartError::Unsupported("ZooKeeper mode (zookeeper.connect) is not part of this version yet".into()));
+        return Err(StartError::Unsupported(
+            "ZooKeeper mode (zookeeper.connect) is not part of this version yet".into(),
+        ));
     }
     if !(config.is_broker() && config.is_controller()) {
         let roles = config.process_roles.join(",");

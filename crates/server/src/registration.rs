@@ -78,7 +78,8 @@ impl Registration {
         while !broker.metadata.load().cluster.is_alive(broker_id) {
             let _ = published.changed().await;
         }
-        let interval = Duration::from_millis(u64::try_from(broker.file_config.broker_heartbeat_interval_ms).unwrap_or(1).max(1));
+        let interval =
+            Duration::from_millis(u64::try_from(broker.file_config.broker_heartbeat_interval_ms).unwrap_or(1).max(1));
         let heartbeats = spawn(keep_alive(controller.clone(), broker_id, broker_epoch, published, interval));
         Ok(Registration { broker_id, broker_epoch, controller, heartbeats })
     }
@@ -119,12 +120,8 @@ fn request(
     log_dirs: Vec<Uuid>,
     previous_broker_epoch: i64,
 ) -> BrokerRegistrationRequest {
-    let listener = |e: Endpoint| Listener {
-        name: e.name,
-        host: e.host,
-        port: e.port,
-        security_protocol: e.security_protocol,
-    };
+    let listener =
+        |e: Endpoint| Listener { name: e.name, host: e.host, port: e.port, security_protocol: e.security_protocol };
     let feature = |(name, range): (String, milena_metadata::image::VersionRange)| Feature {
         name,
         min_supported_version: range.min,
@@ -151,8 +148,13 @@ async fn heartbeat(
     current_metadata_offset: i64,
     want_shut_down: bool,
 ) -> Option<BrokerHeartbeatResponse> {
-    let request =
-        BrokerHeartbeatRequest { broker_id, broker_epoch, current_metadata_offset, want_shut_down, ..Default::default() };
+    let request = BrokerHeartbeatRequest {
+        broker_id,
+        broker_epoch,
+        current_metadata_offset,
+        want_shut_down,
+        ..Default::default()
+    };
     match controller.heartbeat(request).await {
         Ok(response) if response.error_code == 0 => Some(response),
         Ok(response) => {
