@@ -3,6 +3,9 @@
 //! Invariants: `log_start <= high_watermark`, `durable_end <= log_end`; batches are never changed once written; nothing is synced under the
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
+mod read;
+mod shrink;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -416,109 +419,6 @@ impl UnifiedLog {
         self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)
     }
 
-    /// Whole batches from `start_offset` on, below `upper_bound_offset`, at most `max_bytes` of them; with `min_one_batch` the first comes
-    /// however large it is. From the tail cache if it is there, else from the file.
-    pub fn read(
-        &self,
-        start_offset: i64,
-        max_bytes: usize,
-        upper_bound_offset: i64,
-        min_one_batch: bool,
-    ) -> Result<ReadData, LogError> {
-        let (log_start, log_end) = (self.log_start_offset(), self.log_end_offset());
-        let nothing = ReadData { records: Vec::new(), next_offset: start_offset };
-        if start_offset < log_start || start_offset > log_end {
-            return Err(LogError::OffsetOutOfRange {
-                offset: start_offset,
-                log_start_offset: log_start,
-                log_end_offset: log_end,
-            });
-        }
-        if start_offset >= upper_bound_offset.min(log_end) || (max_bytes == 0 && !min_one_batch) {
-            return Ok(nothing);
-        }
-        let readers = {
-            let inner = self.inner.lock();
-            if let Some(data) = inner.cache.read(start_offset, max_bytes, upper_bound_offset, min_one_batch) {
-                return Ok(data);
-            }
-            let first = inner.segments.partition_point(|s| s.base_offset <= start_offset).saturating_sub(1);
-            // a compacted segment may end before the offset that is asked for: the next one has it then
-            let mut readers: Vec<_> = Vec::new();
-            for s in inner.segments.iter().skip(first).take(8) {
-                readers.push(s.reader(&inner.dir, start_offset));
-            }
-            readers
-        };
-        for reader in readers {
-            match reader.read(start_offset, max_bytes, upper_bound_offset, min_one_batch)? {
-                // too large for the caller: what follows must not come in its place
-                Some(found) if found.records.is_empty() => return Ok(nothing),
-                Some(found) => return Ok(ReadData { records: vec![found.records], next_offset: found.next_offset }),
-                None => {}
-            }
-            if reader.base_offset >= upper_bound_offset {
-                break;
-            }
-        }
-        Ok(nothing)
-    }
-
-    /// The first record whose timestamp is at least `timestamp`, if there is one.
-    pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
-        let log_start = self.log_start_offset();
-        let readers = {
-            let inner = self.inner.lock();
-            let readers: Vec<_> = inner
-                .segments
-                .iter()
-                .filter(|s| s.max_timestamp >= timestamp)
-                .map(|s| s.reader(&inner.dir, s.offset_before_timestamp(timestamp)))
-                .collect();
-            readers
-        };
-        for reader in readers {
-            let mut found = None;
-            let mut damaged = None;
-            reader.walk(|batch, _| {
-                if batch.last_offset() < log_start || batch.max_timestamp() < timestamp {
-                    return true;
-                }
-                match first_record(batch, |ts, offset| ts >= timestamp && offset >= log_start) {
-                    Ok(Some((timestamp, offset))) => {
-                        found = Some(TimestampOffset {
-                            timestamp,
-                            offset,
-                            leader_epoch: Some(batch.leader_epoch()).filter(|e| *e >= 0),
-                        });
-                        false
-                    }
-                    Ok(None) => true,
-                    Err(e) => {
-                        damaged = Some(e);
-                        false
-                    }
-                }
-            })?;
-            if let Some(e) = damaged {
-                return Err(e);
-            }
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        Ok(None)
-    }
-
-    /// The first record that has the largest timestamp, if there is any record.
-    pub fn offset_for_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
-        let max = self.inner.lock().segments.iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
-        match max {
-            Some(max) => self.offset_for_timestamp(max),
-            None => Ok(None),
-        }
-    }
-
     /// The largest leader epoch at or below `epoch`, and where it ends; (-1, -1) if that is not known.
     pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
         self.inner.lock().epochs.end_offset_for(epoch, self.log_end_offset()).unwrap_or((-1, -1))
@@ -650,155 +550,6 @@ impl UnifiedLog {
         let _ = self.listener.set(listener);
     }
 
-    /// Raises the log start: what lies below is not served any more and its segments may be deleted.
-    pub fn increment_log_start_offset(&self, offset: i64) -> Result<(), LogError> {
-        let end = self.log_end_offset();
-        if offset > end {
-            return Err(LogError::OffsetOutOfRange {
-                offset,
-                log_start_offset: self.log_start_offset(),
-                log_end_offset: end,
-            });
-        }
-        let mut inner = self.inner.lock();
-        if offset > self.log_start_offset() {
-            self.log_start.store(offset, Ordering::Release);
-            self.high_watermark.fetch_max(offset, Ordering::AcqRel);
-            if inner.epochs.truncate_from_start(offset) {
-                self.write_epochs(&inner)?;
-            }
-            let inner = &mut *inner;
-            inner.cache.drop_before(offset);
-        }
-        Ok(())
-    }
-
-    /// DeleteRecords: everything below `offset` (the high watermark for -1) is gone. The new log start.
-    pub fn delete_records(&self, offset: i64) -> Result<i64, LogError> {
-        let high_watermark = self.high_watermark();
-        let target = if offset == -1 { high_watermark } else { offset };
-        if target < 0 || target > high_watermark {
-            return Err(LogError::OffsetOutOfRange {
-                offset,
-                log_start_offset: self.log_start_offset(),
-                log_end_offset: high_watermark,
-            });
-        }
-        self.increment_log_start_offset(target)?;
-        Ok(self.log_start_offset())
-    }
-
-    /// Drops everything from `offset` on.
-    pub fn truncate_to(&self, offset: i64, now: Now) -> Result<(), LogError> {
-        if offset >= self.log_end_offset() {
-            return Ok(());
-        }
-        if offset < self.log_start_offset() {
-            return self.truncate_fully_and_start_at(offset, now);
-        }
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        let config = self.config.load();
-        let keep = inner.segments.partition_point(|s| s.base_offset <= offset).max(1);
-        for dropped in inner.segments.drain(keep..).collect::<Vec<_>>() {
-            recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
-        }
-        if inner.segments.first().is_some_and(|s| s.base_offset > offset) {
-            drop(guard);
-            return self.truncate_fully_and_start_at(offset, now);
-        }
-        if let Some(last) = inner.segments.last_mut() {
-            last.truncate_to(&*self.fs, &inner.dir, offset, config.index_interval_bytes)?;
-        }
-        self.after_truncation(inner, offset, now)
-    }
-
-    /// Drops everything; the next record has `offset`.
-    pub fn truncate_fully_and_start_at(&self, offset: i64, now: Now) -> Result<(), LogError> {
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        for dropped in std::mem::take(&mut inner.segments) {
-            recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
-        }
-        inner.segments.push(Segment::create(&*self.fs, &inner.dir, offset, now.wall_ms)?);
-        inner.dir_dirty = true;
-        inner.epochs.clear();
-        self.log_start.store(offset, Ordering::Release);
-        self.after_truncation(inner, offset, now)
-    }
-
-    fn after_truncation(&self, inner: &mut Inner, end: i64, now: Now) -> Result<(), LogError> {
-        inner.truncations += 1;
-        inner.cache.clear();
-        inner.epochs.truncate_from_end(end);
-        self.write_epochs(inner)?;
-        recovery::remove_snapshots_from(&*self.fs, &inner.dir, end)?;
-        inner.producers =
-            recovery::producer_state(&*self.fs, &inner.dir, &inner.segments, end, now, self.producer_expiration_ms)?;
-        self.log_end.store(end, Ordering::Release);
-        self.durable_end.fetch_min(end, Ordering::AcqRel);
-        self.recovery_point.fetch_min(end, Ordering::AcqRel);
-        self.high_watermark.fetch_min(end, Ordering::AcqRel);
-        inner.active_dirty = true;
-        self.submit(inner);
-        Ok(())
-    }
-
-    /// Applies retention: by the log start, by age, by size. Files that are out of the log and may be removed after `file.delete.delay.ms`.
-    pub fn delete_old_segments(&self, now: Now) -> Result<Vec<PathBuf>, LogError> {
-        let config = self.config.load_full();
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        let high_watermark = self.high_watermark();
-        let mut excess = match config.retention_bytes {
-            limit if limit >= 0 && config.cleanup_policy.delete => {
-                inner.segments.iter().map(|s| s.size).sum::<u64>().saturating_sub(limit.unsigned_abs())
-            }
-            _ => 0,
-        };
-        let mut doomed = 0;
-        let end = self.log_end_offset();
-        for (i, s) in inner.segments.iter().enumerate() {
-            let next = inner.segments.get(i + 1).map_or(end, |n| n.base_offset);
-            let is_active = i + 1 == inner.segments.len();
-            if next > high_watermark || s.size == 0 {
-                break;
-            }
-            let expired = config.cleanup_policy.delete
-                && config.retention_ms >= 0
-                && now.wall_ms - if s.max_timestamp >= 0 { s.max_timestamp } else { s.created_ms }
-                    > config.retention_ms;
-            let below_start = next <= self.log_start_offset() && !is_active;
-            let too_much = excess >= s.size && !is_active && excess > 0;
-            if !(expired || below_start || too_much) {
-                break;
-            }
-            excess = excess.saturating_sub(s.size);
-            doomed = i + 1;
-        }
-        if doomed == 0 {
-            return Ok(Vec::new());
-        }
-        if doomed == inner.segments.len() {
-            self.roll(inner, end, now)?;
-            inner.active_dirty = true;
-            self.submit(inner);
-        }
-        let mut files = Vec::new();
-        for s in inner.segments.drain(..doomed).collect::<Vec<_>>() {
-            tracing::info!(partition = %self.topic_partition, base_offset = s.base_offset, bytes = s.size, "deleting a segment");
-            files.extend(recovery::mark_deleted(&*self.fs, &inner.dir, s.base_offset)?);
-        }
-        let start = inner.segments.first().map_or(end, |s| s.base_offset);
-        if start > self.log_start_offset() {
-            self.log_start.store(start, Ordering::Release);
-            inner.epochs.truncate_from_start(start);
-            self.write_epochs(inner)?;
-            inner.cache.drop_before(start);
-        }
-        Ok(files)
-    }
-
     /// Gives back the memory of a tail that nobody added to for a while.
     pub fn trim_cache(&self) {
         self.inner.lock().cache.age();
@@ -928,19 +679,6 @@ fn jitter_ms(config: &TopicConfig, seed: i64) -> i64 {
 fn marker_of(records: &Bytes) -> Result<Option<Marker>, LogError> {
     let batch = BatchView::parse(records).ok();
     Ok(batch.and_then(|b| recovery::marker(&b)))
-}
-
-/// The first record of a batch that passes: its timestamp and offset.
-fn first_record(batch: &BatchView, pass: impl Fn(i64, i64) -> bool) -> Result<Option<(i64, i64)>, LogError> {
-    let records =
-        batch.records(DecompressLimit::default()).map_err(|e| LogError::corrupt(Path::new("batch"), e.to_string()))?;
-    for r in records {
-        let r = r.map_err(|e| LogError::corrupt(Path::new("batch"), e.to_string()))?;
-        if pass(r.timestamp, r.offset) {
-            return Ok(Some((r.timestamp, r.offset)));
-        }
-    }
-    Ok(None)
 }
 
 /// The marker that a batch holds, if it is a control batch of a transaction.
