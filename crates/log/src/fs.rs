@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// An open file. All methods may be called from several threads.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks a file whether it is empty")]
 pub trait File: Send + Sync {
     /// Writes the chunks one after another at `position`, all of them or an error; after an error any part may have been written.
     fn write_at(&self, chunks: &[&[u8]], position: u64) -> io::Result<()>;

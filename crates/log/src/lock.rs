@@ -1,5 +1,4 @@
 //! `.lock`: one process per log directory.
-#![expect(clippy::disallowed_methods, reason = "an advisory lock belongs to an open file")]
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;

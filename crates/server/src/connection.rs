@@ -186,10 +186,11 @@ impl Connection {
         if answered {
             return Poll::Ready(Ok(Event::Progress));
         }
-        if open && self.has_room() {
-            if let Poll::Ready(read) = self.socket.poll_fill(cx, self.options.max_frame_bytes) {
-                return Poll::Ready(Ok(if read? == 0 { Event::EndOfInput } else { Event::Progress }));
-            }
+        if open
+            && self.has_room()
+            && let Poll::Ready(read) = self.socket.poll_fill(cx, self.options.max_frame_bytes)
+        {
+            return Poll::Ready(Ok(if read? == 0 { Event::EndOfInput } else { Event::Progress }));
         }
         if stop.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Ok(Event::Stop));

@@ -31,7 +31,7 @@ pub fn encode(entries: &[OffsetEntry]) -> Vec<u8> {
 /// The entries of a file that was written by [`encode`] or preallocated by Kafka: zeros after the last entry are not entries.
 /// None if they are not in order or point behind the segment.
 pub fn decode(mut bytes: Bytes, segment_bytes: u64) -> Option<Vec<OffsetEntry>> {
-    if bytes.len() % ENTRY_BYTES != 0 {
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         return None;
     }
     let mut out: Vec<OffsetEntry> = Vec::with_capacity(bytes.len().min(1 << 20) / ENTRY_BYTES);

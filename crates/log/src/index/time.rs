@@ -26,7 +26,7 @@ pub fn encode(entries: &[TimeEntry]) -> Vec<u8> {
 
 /// The entries of a file; none if they are not in order.
 pub fn decode(mut bytes: Bytes) -> Option<Vec<TimeEntry>> {
-    if bytes.len() % ENTRY_BYTES != 0 {
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         return None;
     }
     let mut out: Vec<TimeEntry> = Vec::with_capacity(bytes.len().min(1 << 20) / ENTRY_BYTES);

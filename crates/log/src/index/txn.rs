@@ -32,7 +32,7 @@ pub fn encode(entries: &[AbortedTransaction]) -> Vec<u8> {
 
 /// The entries of a file; none if it holds something else.
 pub fn decode(mut bytes: Bytes) -> Option<Vec<AbortedTransaction>> {
-    if bytes.len() % ENTRY_BYTES != 0 {
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         return None;
     }
     let mut out = Vec::with_capacity(bytes.len().min(1 << 20) / ENTRY_BYTES);
