@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use milena_common::config::SecurityProtocol;
+use milena_coordinator::GroupContext;
 use milena_protocol::{Listeners, Request};
 
 use crate::broker::Broker;
@@ -56,6 +57,15 @@ impl RequestContext {
     /// The client's address as Java prints one: `/127.0.0.1`.
     pub(crate) fn client_host(&self) -> String {
         format!("/{}", self.connection.peer.ip())
+    }
+
+    /// What the group coordinator wants to know.
+    pub(crate) fn group_context(&self) -> GroupContext {
+        GroupContext {
+            client_id: self.client_id.clone().unwrap_or_default(),
+            client_host: self.client_host(),
+            api_version: self.api_version,
+        }
     }
 }
 

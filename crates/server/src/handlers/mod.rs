@@ -42,6 +42,17 @@ handlers! {
     find_coordinator::FindCoordinator,
     api_versions::ApiVersions,
     init_producer_id::InitProducerId,
+    offset_commit::OffsetCommit,
+    offset_fetch::OffsetFetch,
+    join_group::JoinGroup,
+    heartbeat::Heartbeat,
+    leave_group::LeaveGroup,
+    sync_group::SyncGroup,
+    describe_groups::DescribeGroups,
+    list_groups::ListGroups,
+    api_versions::ApiVersions,
+    delete_groups::DeleteGroups,
+    offset_delete::OffsetDelete,
 }
 
 /// What became of a request.
