@@ -39,11 +39,9 @@ macro_rules! handlers {
 
 handlers! {
     metadata::Metadata,
-    find_coordinator::FindCoordinator,
-    api_versions::ApiVersions,
-    init_producer_id::InitProducerId,
     offset_commit::OffsetCommit,
     offset_fetch::OffsetFetch,
+    find_coordinator::FindCoordinator,
     join_group::JoinGroup,
     heartbeat::Heartbeat,
     leave_group::LeaveGroup,
@@ -51,6 +49,7 @@ handlers! {
     describe_groups::DescribeGroups,
     list_groups::ListGroups,
     api_versions::ApiVersions,
+    init_producer_id::InitProducerId,
     delete_groups::DeleteGroups,
     offset_delete::OffsetDelete,
 }
