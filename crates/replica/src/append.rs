@@ -97,6 +97,16 @@ impl Appended {
         &self.results
     }
 
+    /// Nothing is left to wait for: the results will not change.
+    pub fn is_committed(&self) -> bool {
+        self.wait.as_ref().is_none_or(|wait| wait.waiter.is_done())
+    }
+
+    /// The results so far.
+    pub fn into_results(self) -> Vec<Result<AppendInfo, ReplicaError>> {
+        self.results
+    }
+
     /// Waits until every part is as durable as its `acks` asks for, or failed, or the timeout passed.
     pub async fn committed(self) -> Vec<Result<AppendInfo, ReplicaError>> {
         let Appended { mut results, wait } = self;

@@ -47,6 +47,12 @@ pub enum ReplicaError {
     /// The disk under the partition failed.
     #[error("the log directory is offline")]
     Offline,
+    /// The client is too old for the codec of the records.
+    #[error("the client does not understand the compression of the records")]
+    UnsupportedCompression,
+    /// The records cannot be converted for an old client.
+    #[error("{0}")]
+    Unreadable(String),
     /// The log refused.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -69,6 +75,8 @@ impl ReplicaError {
             ReplicaError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
             ReplicaError::TimedOut => ErrorCode::RequestTimedOut,
             ReplicaError::Offline => ErrorCode::KafkaStorageError,
+            ReplicaError::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
+            ReplicaError::Unreadable(_) => ErrorCode::CorruptMessage,
             ReplicaError::Log(error) => log_code(error),
         }
     }

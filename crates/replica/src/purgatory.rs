@@ -38,6 +38,11 @@ impl Waiter {
         self.missing.load(Ordering::Acquire) <= 0
     }
 
+    /// Nothing is missing and nothing failed.
+    pub fn is_done(&self) -> bool {
+        self.is_ready() && self.failures.lock().is_empty()
+    }
+
     /// Counts down; whether that was the last. The caller then wakes, without a lock.
     pub fn arrived(&self, count: i64) -> bool {
         let before = self.missing.fetch_sub(count, Ordering::AcqRel);
