@@ -6,6 +6,7 @@ mod connection;
 mod group_log;
 mod group_publisher;
 mod handlers;
+mod leader_hint;
 mod listener;
 mod node;
 mod operations;

@@ -38,6 +38,8 @@ macro_rules! handlers {
 }
 
 handlers! {
+    produce::Produce,
+    fetch::Fetch,
     metadata::Metadata,
     offset_commit::OffsetCommit,
     offset_fetch::OffsetFetch,
