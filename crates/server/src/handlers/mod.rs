@@ -49,9 +49,16 @@ handlers! {
     describe_groups::DescribeGroups,
     list_groups::ListGroups,
     api_versions::ApiVersions,
+    create_topics::CreateTopics,
+    delete_topics::DeleteTopics,
     init_producer_id::InitProducerId,
     delete_groups::DeleteGroups,
     offset_delete::OffsetDelete,
+    describe_configs::DescribeConfigs,
+    create_partitions::CreatePartitions,
+    describe_cluster::DescribeCluster,
+    list_config_resources::ListConfigResources,
+    describe_topic_partitions::DescribeTopicPartitions,
 }
 
 /// What became of a request.
