@@ -3,14 +3,13 @@
 mod auto_topics;
 mod broker;
 mod connection;
+mod dynamic_config;
 mod group_log;
 mod group_publisher;
 mod handlers;
 mod listener;
-mod node;
-mod dynamic_config;
-mod handlers;
 mod loggers;
+mod node;
 mod operations;
 mod patience;
 mod producer_ids;

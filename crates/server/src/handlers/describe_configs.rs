@@ -3,7 +3,6 @@
 //!
 //! Without an authorizer everybody may see them; secrets are never shown. Gap: of the broker's loggers only `root` is known.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
