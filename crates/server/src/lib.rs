@@ -2,6 +2,7 @@
 
 mod auto_topics;
 mod broker;
+mod config_resources;
 mod connection;
 mod dynamic_config;
 mod group_log;
