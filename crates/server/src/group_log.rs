@@ -126,7 +126,8 @@ fn read_stretch(log: &UnifiedLog, from_offset: i64, max_bytes: usize) -> Result<
     // A read that finds nothing below the log end found a hole that compaction left at the end.
     let end_offset = if data.next_offset > from_offset { data.next_offset } else { log_end_offset };
     let mut records = Vec::new();
-    for batch in data.records.into_iter().flat_map(batches) {
+    // The pieces of a read may end inside a batch.
+    for batch in batches(data.into_contiguous()) {
         let read = batch.and_then(|batch| add_records(&batch, from_offset, &mut records));
         if let Err(error) = read {
             // The log checked the batch when it was written: what it holds now is not what was acknowledged. The coordinator tries
@@ -258,6 +259,7 @@ mod tests {
             partition_writer_suite(&log, LED, NOT_LED).await;
             let written = loaded_records(&log, LED).await.expect("loads");
             logs.shutdown(1);
+            drop((logs, log));
             let (logs, log) = home.open();
             assert_eq!(loaded_records(&log, LED).await.expect("loads"), written, "as before the restart");
             logs.shutdown(1);
