@@ -252,7 +252,7 @@ fn word(cx: &RequestContext, partition_index: i32, fetched: FetchedPart) -> Part
             .diverging_epoch
             .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
         aborted_transactions: fetched.aborted_transactions.map(aborted),
-        records: Some(contiguous(fetched.records)),
+        records: Some(fetched.records),
         ..Default::default()
     }
 }
