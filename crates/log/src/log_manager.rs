@@ -52,6 +52,14 @@ pub struct LogDir {
     pub online: bool,
 }
 
+impl LogDir {
+    /// Bytes of the file system it is on, all and free for us.
+    pub fn space(&self) -> Option<(u64, u64)> {
+        let stat = rustix::fs::statvfs(&self.path).ok()?;
+        Some((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+}
+
 struct Dir {
     path: PathBuf,
     id: Uuid,

@@ -104,6 +104,14 @@ impl UnifiedLog {
         Ok(None)
     }
 
+    /// Where each segment begins and when it was written last, as far as its records tell; for clients that know no offsets by time.
+    pub fn segment_times(&self) -> Vec<(i64, i64)> {
+        let start = self.log_start_offset();
+        let inner = self.inner.lock();
+        let time = |s: &crate::segment::Segment| if s.max_timestamp >= 0 { s.max_timestamp } else { s.created_ms };
+        inner.segments.iter().map(|s| (s.base_offset.max(start), time(s))).collect()
+    }
+
     /// The first record that has the largest timestamp, if there is any record.
     pub fn offset_for_max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
         let max = self.inner.lock().segments.iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
