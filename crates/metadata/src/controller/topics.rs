@@ -301,7 +301,10 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
             }
             Err(error) => DeletableTopicResult {
                 name: name.map(str::to_owned),
-                topic_id: *id,
+                topic_id: name
+                    .and_then(|name| cx.image.topics.id_of(name))
+                    .filter(|id| ids.contains(id))
+                    .unwrap_or(*id),
                 error_code: error.code.code(),
                 error_message: Some(error.text().to_owned()),
             },

@@ -37,7 +37,7 @@ impl Handler for DescribeConfigs {
         let describe = |resource: &DescribeConfigsResource| {
             let (error_code, error_message, entries) = match entries(broker, &image, resource) {
                 Ok(entries) => (0, Some(String::new()), entries),
-                Err(error) => (error.code.code(), error.message, Vec::new()),
+                Err(error) => (error.code.code(), Some(error.message.unwrap_or_default()), Vec::new()),
             };
             DescribeConfigsResult {
                 error_code,
