@@ -525,8 +525,8 @@ async fn producer_ids_are_given_once() {
     let idempotent =
         msg::InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
     let mut given = BTreeSet::new();
-    for round in 0..10 {
-        let ask = (0..120).map(|n| world.ask(n % 7, &idempotent));
+    for round in 0..40 {
+        let ask = (0..30).map(|n| world.ask(n % 7, &idempotent));
         for answer in futures_util::future::join_all(ask).await {
             assert_eq!((answer.error_code, answer.producer_epoch), (0, 0));
             assert!(given.insert(answer.producer_id), "{} again in round {round}", answer.producer_id);
