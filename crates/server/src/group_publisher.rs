@@ -1,5 +1,5 @@
-//! What the cluster's metadata mean for groups: which partitions of `__consumer_offsets` this broker coordinates, and which topics
-//! nobody can commit for any more.
+//! What the cluster's metadata mean for groups: what their members can read, which partitions of `__consumer_offsets` this broker
+//! coordinates, and which topics nobody can commit for any more.
 //!
 //! Decides nothing else and keeps nothing; the loading of groups goes on in tasks of its own. Registered by `node.rs` after the
 //! `ReplicaManager`, so that the logs are there when a load begins.
@@ -42,6 +42,11 @@ impl GroupPublisher {
 
 impl MetadataPublisher for GroupPublisher {
     fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        // Before groups are loaded, whose members may be answered at once.
+        let topics_changed = !delta.changed_partitions.is_empty()
+            || !delta.deleted_topics.is_empty()
+            || !delta.changed_brokers.is_empty();
+        self.groups.on_metadata_update(Arc::clone(image), topics_changed);
         for topic in delta.deleted_topics.iter().filter(|topic| &*topic.name == GROUP_METADATA_TOPIC) {
             for (&partition, replica) in &topic.partitions {
                 if replica.leader == self.node_id {
