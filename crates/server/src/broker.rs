@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use milena_common::Clock;
 use milena_common::config::BrokerConfig;
 use milena_coordinator::GroupCoordinator;
-use milena_metadata::image::Endpoint;
 use milena_metadata::{Controller, MetadataCache};
 use milena_replica::ReplicaManager;
 
@@ -34,8 +33,6 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) groups: GroupCoordinator,
-    /// Where the controller's listeners are, as others reach them.
-    pub(crate) controller_endpoints: Vec<Endpoint>,
 }
 
 impl Broker {

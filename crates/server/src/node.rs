@@ -99,6 +99,7 @@ impl Node {
                 cluster_id: storage.cluster_id.clone(),
                 directory_id: storage.metadata_directory_id,
                 bootstrap: storage.bootstrap,
+                endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
             },
             storage.raft_log.clone(),
             Box::new(storage.raft_log.votes()),
@@ -126,10 +127,9 @@ impl Node {
             groups,
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
-            controller_endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
         });
 
-        let dynamic_config = DynamicConfig::new(Arc::clone(&broker), Vec::new());
+        let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
             vec![Arc::new(dynamic_config), replicas, Arc::new(group_publisher)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);

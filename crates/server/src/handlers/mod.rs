@@ -65,6 +65,8 @@ handlers! {
     incremental_alter_configs::IncrementalAlterConfigs,
     offset_delete::OffsetDelete,
     describe_cluster::DescribeCluster,
+    consumer_group_heartbeat::ConsumerGroupHeartbeat,
+    consumer_group_describe::ConsumerGroupDescribe,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
 }
