@@ -343,7 +343,7 @@ fn threads_clean_while_others_read_and_write() {
     let home = Home::new(&[("file.delete.delay.ms", "0"), ("internal.segment.bytes", "3000")]);
     let (manager, log) = home.open();
     let options = CleanerOptions { threads: 2, backoff_ms: 1, ..CleanerOptions::default() };
-    manager.set_cleaner(options);
+    manager.start_cleaner(options);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -15,7 +15,7 @@ config_def! {
     "compression.zstd.level" => compression_zstd_level: i32 = "3", Between(-131072, 22), ClusterWide Public live, "Level when the broker compresses with zstd.";
     "delete.retention.ms" => delete_retention_ms: i64 = "86400000", AtLeast(0), ClusterWide Public live, "How long a deletion marker survives compaction.";
     "file.delete.delay.ms" => file_delete_delay_ms: i64 = "60000", AtLeast(0), ClusterWide Public live, "Wait before the files of a deleted segment are removed.";
-    "flush.messages" => flush_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public idle, "Records after which the log is forced to disk.";
+    "flush.messages" => flush_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "Records after which the log is forced to disk.";
     "flush.ms" => flush_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public idle, "Time after which the log is forced to disk.";
     "follower.replication.throttled.replicas" => follower_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public idle, "Replicas whose fetching is throttled: partition:broker, or *.";
     "index.interval.bytes" => index_interval_bytes: i32 = "4096", AtLeast(0), ClusterWide Public live, "Bytes of records between two index entries.";
