@@ -241,10 +241,12 @@ impl ReplicaManager {
 
     pub(crate) fn find(&self, partition: &TopicPartition) -> Result<Arc<Replica>, ReplicaError> {
         let table = self.table.read();
-        if let Some(replica) = table.replicas.get(partition) {
+        if let Some(replica) = table.replicas.get(partition)
+            && !replica.log().is_dir_offline()
+        {
             return Ok(Arc::clone(replica));
         }
-        if table.offline.contains(partition) {
+        if table.replicas.contains_key(partition) || table.offline.contains(partition) {
             return Err(ReplicaError::Offline);
         }
         drop(table);
