@@ -129,7 +129,7 @@ impl Node {
             producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
         });
 
-        let dynamic_config = DynamicConfig::new(Arc::clone(&broker), Vec::new());
+        let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
             vec![Arc::new(dynamic_config), replicas, Arc::new(group_publisher)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);

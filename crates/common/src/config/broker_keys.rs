@@ -187,7 +187,7 @@ config_def! {
     "max.connections" => max_connections: i32 = "2147483647", AtLeast(0), ClusterWide Public live, "Most connections at a time.";
     "max.connections.per.ip" => max_connections_per_ip: i32 = "2147483647", AtLeast(0), ClusterWide Public live, "Most connections at a time from one address.";
     "max.connections.per.ip.overrides" => max_connections_per_ip_overrides: String = "", Any, ClusterWide Public live, "Other bounds for some addresses: host:number, separated by commas.";
-    "max.incremental.fetch.session.cache.slots" => max_incremental_fetch_session_cache_slots: i32 = "1000", AtLeast(0), ReadOnly Public idle, "Most fetch sessions that are remembered.";
+    "max.incremental.fetch.session.cache.slots" => max_incremental_fetch_session_cache_slots: i32 = "1000", AtLeast(0), ReadOnly Public live, "Most fetch sessions that are remembered.";
     "max.request.partition.size.limit" => max_request_partition_size_limit: i32 = "2000", AtLeast(1), ReadOnly Public idle, "Most partitions in one answer about topics.";
     "message.max.bytes" => message_max_bytes: i32 = "1048588", AtLeast(0), ClusterWide Public live, "Largest batch that is accepted.";
     "metadata.log.dir" => metadata_log_dir: Option<String> = null, Any, ReadOnly Public live, "Directory of the metadata log; without it, the first of log.dirs.";
