@@ -19,6 +19,6 @@ pub mod testing;
 mod writer;
 
 pub use coordinator::{GroupCoordinator, partition_for};
-pub use group::{GroupConfig, GroupContext, GroupKind, GroupRecord, GroupShard, Parked};
+pub use group::{Assignor, Bounded, GroupConfig, GroupContext, GroupKind, GroupRecord, GroupShard, Parked};
 pub use shard::{ReplyId, Runtime, Shard};
 pub use writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};

@@ -546,6 +546,11 @@ impl UnifiedLog {
         self.config.load_full()
     }
 
+    /// Whether its directory is offline: a write or a sync failed there. Takes no lock.
+    pub fn is_dir_offline(&self) -> bool {
+        self.committer.failed()
+    }
+
     /// Whether nothing can be written any more.
     pub fn is_offline(&self) -> bool {
         self.committer.failed() || self.inner.lock().broken
