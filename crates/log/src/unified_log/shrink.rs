@@ -26,7 +26,7 @@ impl UnifiedLog {
             self.log_start.store(offset, Ordering::Release);
             self.high_watermark.fetch_max(offset, Ordering::AcqRel);
             if inner.epochs.truncate_from_start(offset) {
-                self.write_epochs(&inner)?;
+                self.write_epochs(&mut inner)?;
             }
             let inner = &mut *inner;
             inner.cache.drop_before(offset);
@@ -59,10 +59,11 @@ impl UnifiedLog {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
         let config = self.config.load();
         let keep = inner.segments.partition_point(|s| s.base_offset <= offset).max(1);
-        for dropped in inner.segments.drain(keep..).collect::<Vec<_>>() {
+        // the last one first: a crash in between leaves a shorter log, not one with a hole
+        for dropped in inner.segments.drain(keep..).rev().collect::<Vec<_>>() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
         if inner.segments.first().is_some_and(|s| s.base_offset > offset) {
@@ -79,8 +80,8 @@ impl UnifiedLog {
     pub fn truncate_fully_and_start_at(&self, offset: i64, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
-        for dropped in std::mem::take(&mut inner.segments) {
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
+        for dropped in std::mem::take(&mut inner.segments).into_iter().rev() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
         let bytes = preallocated_bytes(&self.config.load());
@@ -103,7 +104,7 @@ impl UnifiedLog {
         self.durable_end.fetch_min(end, Ordering::AcqRel);
         self.recovery_point.fetch_min(end, Ordering::AcqRel);
         self.high_watermark.fetch_min(end, Ordering::AcqRel);
-        inner.active_dirty = true;
+        (inner.active_dirty, inner.dir_dirty) = (true, true);
         self.submit(inner);
         Ok(())
     }
