@@ -155,6 +155,8 @@ struct Inner {
     active_dirty: bool,
     /// Asked for although the durability is the page cache's.
     flush: bool,
+    /// When the first record was written that is not synced, on the monotonic clock.
+    unflushed_since_ms: Option<u64>,
     closed_dirty: Vec<Arc<dyn File>>,
     dir_dirty: bool,
     /// A failed write left bytes that could not be cut off, or the log is closed: no more appends.
@@ -210,6 +212,7 @@ impl UnifiedLog {
                 submitted: false,
                 active_dirty: false,
                 flush: false,
+                unflushed_since_ms: None,
                 closed_dirty: loaded.unsynced,
                 dir_dirty: loaded.created || !o.clean,
                 broken: false,
@@ -348,6 +351,7 @@ impl UnifiedLog {
             return Err(failed.error);
         }
         cache.push(probe, chunks);
+        inner.unflushed_since_ms.get_or_insert(now.mono_ms);
         Ok(())
     }
 
@@ -401,7 +405,8 @@ impl UnifiedLog {
 
     /// Closes the active segment and begins a new one at `base_offset`.
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
-        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms)?;
+        let bytes = preallocated_bytes(&self.config.load());
+        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
         if let Some(active) = inner.segments.last_mut() {
             let indexes = active.close(&*self.fs, &inner.dir)?;
             inner.closed_dirty.push(Arc::clone(&active.file));
@@ -578,6 +583,20 @@ impl UnifiedLog {
         }
     }
 
+    /// Flushes what has waited for `flush.ms`; how long the rest may wait, in milliseconds. Only for `ack.durability=page-cache`: otherwise nothing waits.
+    pub(crate) fn flush_if_due(&self, now: Now) -> Option<u64> {
+        let flush_ms = u64::try_from(self.config.load().flush_ms).ok().filter(|ms| *ms < i64::MAX.unsigned_abs())?;
+        let mut inner = self.inner.lock();
+        let since = inner.unflushed_since_ms.filter(|_| inner.durability == AckDurability::PageCache)?;
+        let due = since.saturating_add(flush_ms);
+        if due > now.mono_ms {
+            return Some(due - now.mono_ms);
+        }
+        inner.flush = true;
+        self.submit(&mut inner);
+        None
+    }
+
     /// Writes everything that only memory has, and syncs it: the log is complete on disk. No append is taken after this.
     pub fn close(&self, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
@@ -624,24 +643,24 @@ impl Commit for UnifiedLog {
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if sync_active {
             (inner.active_dirty, inner.flush) = (false, false);
+            inner.unflushed_since_ms = None;
             files.extend(inner.segments.last().map(|s| Arc::clone(&s.file)));
         }
         let dir = std::mem::take(&mut inner.dir_dirty).then(|| inner.dir.clone());
-        Pending { files, dir, end_offset: self.log_end_offset(), truncations: inner.truncations }
+        let end_offset = self.log_end_offset();
+        let active_base = inner.segments.last().map_or(end_offset, |s| s.base_offset);
+        let synced_to = if inner.active_dirty { active_base } else { end_offset };
+        Pending { files, dir, end_offset, synced_to, truncations: inner.truncations }
     }
 
-    fn end_commit(&self, end_offset: i64, truncations: u64) {
+    fn end_commit(&self, pending: &Pending) {
         {
             let inner = self.inner.lock();
             // after a truncation in between its own commit is on the way
-            let end = if inner.truncations == truncations { end_offset } else { self.durable_end_offset() };
-            self.durable_end.fetch_max(end, Ordering::AcqRel);
-            let synced = if inner.durability == AckDurability::Fsync {
-                end
-            } else {
-                inner.segments.last().map_or(end, |s| s.base_offset).min(end)
-            };
-            self.recovery_point.fetch_max(synced, Ordering::AcqRel);
+            if inner.truncations == pending.truncations {
+                self.durable_end.fetch_max(pending.end_offset, Ordering::AcqRel);
+                self.recovery_point.fetch_max(pending.synced_to, Ordering::AcqRel);
+            }
         }
         if let Some(listener) = self.listener.get() {
             listener(LogEvent::Durable(self.durable_end_offset()));
@@ -679,6 +698,11 @@ fn rules_of(config: &TopicConfig) -> Rules {
         segment_bytes: config.segment_bytes,
         compacted: config.cleanup_policy.compact,
     }
+}
+
+/// The size that a new segment's file gets at once.
+pub(crate) fn preallocated_bytes(config: &TopicConfig) -> u64 {
+    if config.preallocate { u64::from(config.segment_bytes.unsigned_abs()) } else { 0 }
 }
 
 /// The age at which a segment is closed: what is to be compacted in time must be closed in time.
