@@ -319,8 +319,8 @@ pub fn partition_for(group_id: &str, num_partitions: i32) -> i32 {
     hash.checked_abs().unwrap_or(0) % num_partitions.max(1)
 }
 
-/// Errors of the log as the group APIs report them.
-fn to_client(error: ErrorCode) -> ErrorCode {
+/// Errors of the log as the APIs of coordinators report them.
+pub(crate) fn to_client(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::UnknownTopicOrPartition
         | ErrorCode::NotEnoughReplicas

@@ -15,9 +15,14 @@ mod coordinator;
 mod group;
 mod shard;
 pub mod testing;
+mod txn;
 mod writer;
 
 pub use coordinator::{GroupCoordinator, partition_for};
 pub use group::{GroupConfig, GroupContext, GroupKind, GroupRecord, GroupShard, Parked};
-pub use shard::{ReplyId, Runtime, Shard};
+pub use shard::{OnEffect, ReplyId, Runtime, Shard};
+pub use txn::{
+    Completion, Ended, InitProducer, MarkerWriter, ProducerIdSource, Step, TRANSACTION_VERSION_2, Transaction,
+    TransactionCoordinator, TxnConfig, TxnFilter, TxnMarker, TxnRecord, TxnShard,
+};
 pub use writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};

@@ -31,6 +31,9 @@ pub trait Shard: StateMachine<Record: Send> + Send + 'static {
     /// The answer to a request that was parked.
     type Parked: Send + 'static;
 
+    /// What must be done outside once the decision that asks for it is committed.
+    type Effect: Send + 'static;
+
     /// The bytes that Kafka stores for a record.
     fn encode(record: &Self::Record) -> Result<CoordinatorRecord, ErrorCode>;
 
@@ -48,7 +51,15 @@ pub trait Shard: StateMachine<Record: Send> + Send + 'static {
 
     /// Takes the parked requests that can be answered now.
     fn take_replies(&mut self) -> Vec<(ReplyId, Self::Parked)>;
+
+    /// Takes what the last operation, timer or load asks to be done.
+    fn take_effects(&mut self) -> Vec<Self::Effect> {
+        Vec::new()
+    }
 }
+
+/// Carries out the effects of a partition's shard. Never blocks.
+pub type OnEffect<E> = Arc<dyn Fn(i32, E) + Send + Sync>;
 
 /// All coordinator partitions of one broker. Cheap to clone.
 pub struct Runtime<S: Shard> {
@@ -65,6 +76,7 @@ struct Inner<S: Shard> {
     writer: Arc<dyn PartitionWriter>,
     clock: Arc<dyn Clock>,
     new_shard: Box<dyn Fn(i32) -> S + Send + Sync>,
+    on_effect: OnEffect<S::Effect>,
     slots: Mutex<HashMap<i32, Arc<Mutex<Slot<S>>>>>,
     /// Distinguishes loads of the same partition; also the source of reply ids.
     next_id: AtomicU64,
@@ -116,11 +128,22 @@ impl<S: Shard> Runtime<S> {
         clock: Arc<dyn Clock>,
         new_shard: impl Fn(i32) -> S + Send + Sync + 'static,
     ) -> Self {
+        Runtime::with_effects(writer, clock, new_shard, Arc::new(|_, _| {}))
+    }
+
+    /// As `new`, for shards whose decisions have effects outside.
+    pub fn with_effects(
+        writer: Arc<dyn PartitionWriter>,
+        clock: Arc<dyn Clock>,
+        new_shard: impl Fn(i32) -> S + Send + Sync + 'static,
+        on_effect: OnEffect<S::Effect>,
+    ) -> Self {
         Runtime {
             inner: Arc::new(Inner {
                 writer,
                 clock,
                 new_shard: Box::new(new_shard),
+                on_effect,
                 slots: Mutex::new(HashMap::new()),
                 next_id: AtomicU64::new(1),
                 ticker_deadline_ms: AtomicU64::new(u64::MAX),
@@ -171,6 +194,15 @@ impl<S: Shard> Runtime<S> {
         let mut partitions: Vec<i32> = self.inner.slots.lock().keys().copied().collect();
         partitions.sort_unstable();
         partitions
+    }
+
+    /// The leader epoch in which this broker coordinates `partition`, loaded or loading.
+    pub fn leader_epoch(&self, partition: i32) -> Option<i32> {
+        let slot = self.inner.slots.lock().get(&partition).cloned()?;
+        match &*slot.lock() {
+            Slot::Inactive => None,
+            Slot::Loading { leader_epoch, .. } | Slot::Active(Active { leader_epoch, .. }) => Some(*leader_epoch),
+        }
     }
 
     /// Runs an operation whose answer is known at once; ready when that answer may be given.
@@ -300,6 +332,14 @@ impl<S: Shard> Inner<S> {
                 }));
             }
         }
+        for effect in active.shard.take_effects() {
+            let on_effect = self.on_effect.clone();
+            release.push(Box::new(move |committed| {
+                if committed.is_ok() {
+                    on_effect(partition, effect);
+                }
+            }));
+        }
         let committed: Vec<_> = split_batches(encoded, self.writer.max_batch_bytes(partition))
             .into_iter()
             .map(|batch| self.writer.append(partition, batch, now))
@@ -347,6 +387,7 @@ impl<S: Shard> Inner<S> {
                         return;
                     }
                     shard.on_loaded(self.clock.now());
+                    let effects = shard.take_effects();
                     let deadline = shard.next_deadline();
                     let (commits, rx) = mpsc::unbounded_channel();
                     let in_flight = Arc::new(AtomicU64::new(0));
@@ -367,6 +408,7 @@ impl<S: Shard> Inner<S> {
                     if let Some(deadline) = deadline {
                         self.wake_ticker(deadline);
                     }
+                    effects.into_iter().for_each(|effect| (self.on_effect)(partition, effect));
                     return;
                 }
                 Err(error) => {

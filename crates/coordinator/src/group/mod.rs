@@ -212,6 +212,7 @@ impl StateMachine for GroupShard {
 
 impl Shard for GroupShard {
     type Parked = Parked;
+    type Effect = std::convert::Infallible;
 
     fn encode(record: &GroupRecord) -> Result<CoordinatorRecord, ErrorCode> {
         record.encode()
