@@ -31,6 +31,7 @@ pub fn free_port() -> u16 {
 /// One `milena dev` process with a data folder of its own, killed and removed on drop.
 pub struct Broker {
     folder: tempfile::TempDir,
+    data: PathBuf,
     port: u16,
     overrides: Vec<String>,
     process: Option<Child>,
@@ -45,8 +46,19 @@ impl Broker {
     /// As [`Broker::start`], with `key=value` settings over the defaults.
     pub fn start_with(overrides: &[&str]) -> Result<Broker> {
         let folder = tempfile::tempdir()?;
+        let data = folder.path().join("data");
+        Broker::start_in(folder, data, overrides)
+    }
+
+    /// As [`Broker::start_with`], with its data in this folder, which stays.
+    pub fn start_at(data: PathBuf, overrides: &[&str]) -> Result<Broker> {
+        Broker::start_in(tempfile::tempdir()?, data, overrides)
+    }
+
+    fn start_in(folder: tempfile::TempDir, data: PathBuf, overrides: &[&str]) -> Result<Broker> {
         let mut broker = Broker {
             folder,
+            data,
             port: free_port(),
             overrides: overrides.iter().map(|s| s.to_string()).collect(),
             process: None,
@@ -60,14 +72,14 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// The folder that holds the data and the log of the process.
+    /// The folder that holds the log of the process and, unless told otherwise, the data.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// The data folder (`log.dirs`).
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.data.clone()
     }
 
     /// The process id of the running broker.

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: installs what the tests need and runs them all. Owns the order of the steps; knows nothing of what a test does.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -68,26 +69,71 @@ pub fn run(arguments: &[String]) -> Result<()> {
         ));
     }
     let mut failed = Vec::new();
+    let mut tests = Count::default();
     for (i, step) in steps.iter().enumerate() {
         println!("\n[{}/{}] {} (at {} s)", i + 1, steps.len(), step.name, begin.elapsed().as_secs());
-        if !execute(step, all)? {
+        let started = Instant::now();
+        let (passed, count) = execute(step, all)?;
+        tests.passed += count.passed;
+        tests.failed += count.failed;
+        if !passed {
             failed.push(step.name);
         }
+        let word = if passed { "passed" } else { "FAILED" };
+        println!("[{}/{}] {}: {word} in {} s", i + 1, steps.len(), step.name, started.elapsed().as_secs());
     }
-    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
-    println!("\nall steps passed in {} s", begin.elapsed().as_secs());
+    let (steps, seconds) = (steps.len(), begin.elapsed().as_secs());
+    let Count { passed, failed: wrong } = tests;
+    ensure!(
+        failed.is_empty(),
+        "{} of {steps} steps and {wrong} of {} tests failed in {seconds} s: {}",
+        failed.len(),
+        passed + wrong,
+        failed.join(", ")
+    );
+    println!("\nall {steps} steps and all {passed} tests passed in {seconds} s");
     Ok(())
 }
 
-fn execute(step: &Step, all: bool) -> Result<bool> {
+/// Tests that ran.
+#[derive(Default)]
+struct Count {
+    passed: u64,
+    failed: u64,
+}
+
+impl Count {
+    /// Adds what a line like `test result: ok. 3 passed; 0 failed; ...` says; other lines say nothing.
+    fn add(&mut self, line: &str) {
+        let Some((_, rest)) = line.strip_prefix("test result: ").and_then(|l| l.split_once(". ")) else { return };
+        let number = |word: &str| {
+            rest.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        self.passed += number("passed");
+        self.failed += number("failed");
+    }
+}
+
+/// Runs a step; whether it passed, and the tests in it.
+fn execute(step: &Step, all: bool) -> Result<(bool, Count)> {
     let mut command = Command::new(step.program);
     command.args(&step.arguments).current_dir(repository()).env("MILENA_TEST_CACHE", needs::cache());
     if all {
         command.env("MILENA_TEST_ALL", "1");
     }
-    let status =
-        command.env("CARGO_TARGET_DIR", target()).status().with_context(|| format!("starting {}", step.program))?;
-    Ok(status.success())
+    let mut child = command
+        .env("CARGO_TARGET_DIR", target())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting {}", step.program))?;
+    let mut count = Count::default();
+    for line in BufReader::new(child.stdout.take().context("piped")?).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        count.add(&line);
+    }
+    Ok((child.wait()?.success(), count))
 }
 
 /// A target directory that outlives the checkout when `CI` is set; otherwise cargo's own choice.
@@ -96,4 +142,18 @@ fn target() -> PathBuf {
         return path.into();
     }
     if std::env::var_os("CI").is_some() { needs::cache().join("target") } else { repository().join("target") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Count;
+
+    #[test]
+    fn results_are_counted() {
+        let mut count = Count::default();
+        count.add("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s");
+        count.add("test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1s");
+        count.add("test some::name ... ok");
+        assert_eq!((count.passed, count.failed), (13, 2));
+    }
 }

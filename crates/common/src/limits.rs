@@ -25,3 +25,10 @@ pub const MAX_INTERBROKER_FRAME_BYTES: usize = 100 << 20;
 
 /// Longest value of one configuration entry that the metadata log takes; longer ones are refused (INVALID_CONFIG).
 pub const MAX_CONFIG_VALUE_BYTES: usize = i16::MAX as usize;
+
+/// Appends of one partition whose bytes are counted one by one until the high watermark passes them; beyond it neighbours are counted
+/// together, and a waiting fetch may hear of them later.
+pub const MAX_UNCOMMITTED_MARKS: usize = 1024;
+
+/// Partitions of one fetch session; a larger fetch is answered without a session.
+pub const MAX_FETCH_SESSION_PARTITIONS: usize = 100_000;

@@ -278,17 +278,28 @@ impl LogManager {
 
     /// Takes a log out of service; its files are removed after `file.delete.delay.ms`.
     pub fn delete(&self, tp: &TopicPartition) -> Result<(), LogError> {
-        let Some((index, log)) = self.logs.write().remove(tp) else { return Ok(()) };
-        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
+        if let Some((log, to)) = self.retire(tp, "delete")? {
+            let delay_ms = u64::try_from(log.config().file_delete_delay_ms).unwrap_or(0);
+            self.doom([to], delay_ms);
+        }
+        Ok(())
+    }
+
+    /// Takes a log out of service and keeps its files, in a directory that no partition has.
+    pub fn set_aside(&self, tp: &TopicPartition) -> Result<(), LogError> {
+        self.retire(tp, "stray").map(|_| ())
+    }
+
+    fn retire(&self, tp: &TopicPartition, why: &str) -> Result<Option<(Arc<UnifiedLog>, PathBuf)>, LogError> {
+        let Some((index, log)) = self.logs.write().remove(tp) else { return Ok(None) };
+        let Some(dir) = self.dirs.get(index) else { return Ok(None) };
         let unique = Uuid::random().to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let suffix = format!(".{unique}-delete");
+        let suffix = format!(".{unique}-{why}");
         let mut name = tp.to_string();
         name.truncate(255 - suffix.len());
         let to = dir.path.join(name + &suffix);
         log.retire(&to)?;
-        let delay_ms = u64::try_from(log.config().file_delete_delay_ms).unwrap_or(0);
-        self.doom([to], delay_ms);
-        Ok(())
+        Ok(Some((log, to)))
     }
 
     fn doom(&self, paths: impl IntoIterator<Item = PathBuf>, delay_ms: u64) {

@@ -3,8 +3,17 @@
 //! `partition` decides for one replica and touches nothing; `replica` ties it to its log; [`ReplicaManager`] finds them all, follows the
 //! cluster's metadata, and is what handlers and coordinators call. Never sees a socket or the version of a request.
 
+mod append;
 mod error;
+mod fetch;
+mod fetch_session;
+mod partition;
+mod purgatory;
+mod replica;
 mod replica_manager;
 
+pub use append::{AppendPart, AppendRequest, Appended};
 pub use error::ReplicaError;
-pub use replica_manager::{AppendPart, AppendRequest, Appended, ReplicaManager};
+pub use fetch::{FetchParams, FetchPart, FetchedPart, Isolation};
+pub use fetch_session::{FetchContext, FetchSessions, PartNews, SessionError, SessionPart, SessionRequest, TopicRef};
+pub use replica_manager::{ReplicaManager, is_internal};

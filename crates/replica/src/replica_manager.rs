@@ -1,97 +1,431 @@
-//! All replicas of this broker.
+//! All replicas of this broker: which there are follows the metadata, what they hold is in their logs.
+//!
+//! Handlers and coordinators append, read and wait here. Requests find a replica under the table's read lock and use it after; only
+//! metadata change the table. Never sees a socket or the bytes of a request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use bytes::Bytes;
-use milena_common::config::BrokerConfig;
-use milena_common::{Clock, TopicPartition};
-use milena_log::{AppendInfo, LogManager, Origin, UnifiedLog};
-use milena_metadata::image::MetadataImage;
+use arc_swap::ArcSwap;
+use hashbrown::{HashMap, HashSet};
+use milena_common::config::{BrokerConfig, TopicConfig};
+use milena_common::{Clock, ConfigError, TopicPartition, Uuid};
+use milena_log::{LogError, LogManager, UnifiedLog};
+use milena_metadata::image::{ConfigResource, MetadataImage, PartitionImage, ResourceType, TopicImage};
 use milena_metadata::{MetadataCache, MetadataDelta, MetadataPublisher};
+use parking_lot::RwLock;
+use tokio::time::{Instant, timeout_at};
 
+use crate::append::{AppendRequest, Appended};
 use crate::error::ReplicaError;
+use crate::fetch::{FetchParams, FetchPart, FetchedPart};
+use crate::fetch_session::FetchSessions;
+use crate::purgatory::{Waiter, Watched};
+use crate::replica::Replica;
 
-/// Records for one partition.
-#[derive(Debug, Clone)]
-pub struct AppendPart {
-    pub partition: TopicPartition,
-    /// Batches as they came; their offsets are stamped.
-    pub records: Bytes,
-}
-
-/// What to append, and how.
-#[derive(Debug, Clone)]
-pub struct AppendRequest {
-    /// -1, 0 or 1.
-    pub acks: i16,
-    pub origin: Origin,
-    /// The version of the produce request, if it is one.
-    pub produce_version: Option<i16>,
-    /// Most milliseconds to wait for the commit.
-    pub timeout_ms: u64,
-    pub parts: Vec<AppendPart>,
-}
-
-/// Appended, but not yet committed.
-pub struct Appended {
-    results: Vec<Result<AppendInfo, ReplicaError>>,
-}
-
-impl Appended {
-    /// The results so far, in the order of the parts.
-    pub fn results(&self) -> &[Result<AppendInfo, ReplicaError>] {
-        &self.results
-    }
-
-    /// Waits until every part is as durable as its `acks` asks for, or failed, or the timeout passed.
-    pub async fn committed(self) -> Vec<Result<AppendInfo, ReplicaError>> {
-        self.results
-    }
-}
+/// The client id that Kafka's tools use to write to internal topics.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
 
 /// See the module.
 pub struct ReplicaManager {
+    node_id: i32,
+    file_config: Arc<BrokerConfig>,
+    /// With the dynamic settings on top.
+    config: ArcSwap<BrokerConfig>,
     logs: Arc<LogManager>,
+    metadata: MetadataCache,
+    clock: Arc<dyn Clock>,
+    table: RwLock<Table>,
+    sessions: FetchSessions,
+    /// Metadata came already.
+    begun: AtomicBool,
+    closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Table {
+    replicas: HashMap<TopicPartition, Arc<Replica>>,
+    /// Their logs could not be opened.
+    offline: HashSet<TopicPartition>,
 }
 
 impl ReplicaManager {
     /// Without replicas: they come with the first metadata. Needs a tokio runtime.
     pub fn new(
-        _config: Arc<BrokerConfig>,
+        config: Arc<BrokerConfig>,
         logs: Arc<LogManager>,
-        _metadata: MetadataCache,
-        _clock: Arc<dyn Clock>,
+        metadata: MetadataCache,
+        clock: Arc<dyn Clock>,
     ) -> Arc<ReplicaManager> {
-        Arc::new(ReplicaManager { logs })
+        let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
+        Arc::new(ReplicaManager {
+            node_id: config.node_id,
+            config: ArcSwap::new(Arc::clone(&config)),
+            file_config: config,
+            logs,
+            metadata,
+            clock,
+            table: RwLock::default(),
+            sessions: FetchSessions::new(slots),
+            begun: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        })
     }
 
     /// Appends to every partition that this broker leads. The writes have happened when this returns. Never blocks on anything else.
-    pub fn append(&self, _request: AppendRequest) -> Appended {
-        Appended { results: Vec::new() }
+    pub fn append(&self, request: AppendRequest) -> Appended {
+        let AppendRequest { acks, origin, produce_version, timeout_ms, parts } = request;
+        if !(-1..=1).contains(&acks) {
+            let refused = parts.iter().map(|_| Err(ReplicaError::InvalidRequiredAcks(acks))).collect();
+            return Appended::new(refused, Vec::new(), 0, 0);
+        }
+        let now = self.clock.now();
+        let mut results = Vec::with_capacity(parts.len());
+        let mut replicas = Vec::with_capacity(if acks == 0 { 0 } else { parts.len() });
+        for (index, part) in parts.into_iter().enumerate() {
+            let appended = self.find(&part.partition).and_then(|replica| {
+                let info = replica.append(part.records, acks, origin, produce_version, now)?;
+                if acks != 0 {
+                    replicas.push((index, replica));
+                }
+                Ok(info)
+            });
+            results.push(appended);
+        }
+        Appended::new(results, replicas, acks, timeout_ms)
+    }
+
+    /// Whether a client may write to a topic: Kafka keeps all but its own tools from the internal ones.
+    ///
+    /// # Errors
+    /// [`ReplicaError::InternalTopic`].
+    pub fn check_client_may_append(&self, topic: &str, client_id: Option<&str>) -> Result<(), ReplicaError> {
+        match is_internal(topic) && client_id != Some(ADMIN_CLIENT_ID) {
+            true => Err(ReplicaError::InternalTopic(topic.to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads what there is now, within the limits of the request, in the order of the parts.
+    pub fn fetch_now(&self, params: &FetchParams, parts: &[FetchPart]) -> Vec<FetchedPart> {
+        let mut room = params.max_bytes;
+        let mut nothing_yet = true;
+        let read = |part: &FetchPart| {
+            let max_bytes = part.max_bytes.min(room);
+            let min_one_batch = nothing_yet || params.one_batch_each;
+            let fetched = self
+                .find_with_id(&part.partition, part.topic_id)
+                .and_then(|replica| replica.read(part, params, max_bytes, min_one_batch, &*self.clock));
+            let fetched = fetched.unwrap_or_else(FetchedPart::failed);
+            let size = fetched.size_in_bytes();
+            room = room.saturating_sub(size);
+            nothing_yet &= size == 0;
+            fetched
+        };
+        parts.iter().map(read).collect()
+    }
+
+    /// Whether a fetch is answered with this at once: enough bytes, something its sender must know, or no time to wait.
+    pub fn is_enough(&self, params: &FetchParams, results: &[FetchedPart]) -> bool {
+        let told = |result: &FetchedPart| result.error.is_some() || result.diverging_epoch.is_some();
+        params.max_wait_ms == 0
+            || results.is_empty()
+            || results.iter().any(told)
+            || results.iter().map(FetchedPart::size_in_bytes).sum::<usize>() >= params.min_bytes
+            || self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is more than `results` (which were not enough), at most `max_wait_ms`, and reads again.
+    pub async fn fetch_more(
+        &self,
+        params: &FetchParams,
+        parts: &[FetchPart],
+        mut results: Vec<FetchedPart>,
+    ) -> Vec<FetchedPart> {
+        let deadline = Instant::now() + Duration::from_millis(params.max_wait_ms);
+        loop {
+            let have: usize = results.iter().map(FetchedPart::size_in_bytes).sum();
+            // what was read is read again: its memory need not wait
+            results.iter_mut().for_each(|result| result.records = Vec::new());
+            let missing = params.min_bytes.saturating_sub(have).max(1);
+            let waiter = Waiter::new(i64::try_from(missing).unwrap_or(i64::MAX));
+            let waiting = Waiting(&waiter);
+            let mut moved = false;
+            for (part, result) in parts.iter().zip(&results) {
+                if let Ok(replica) = self.find(&part.partition) {
+                    replica.wait_for_bytes(params.watched(), &waiter);
+                    moved |= replica.position(params.watched()) != result.watched_at;
+                }
+            }
+            let in_time = match moved {
+                // something came between the read and the registration
+                true => Instant::now() < deadline,
+                false => timeout_at(deadline, waiter.ready()).await.is_ok(),
+            };
+            drop(waiting);
+            results = self.fetch_now(params, parts);
+            if !in_time || self.is_enough(params, &results) {
+                return results;
+            }
+        }
+    }
+
+    /// Reads, and waits if that is not enough.
+    pub async fn fetch(&self, params: &FetchParams, parts: &[FetchPart]) -> Vec<FetchedPart> {
+        let results = self.fetch_now(params, parts);
+        match self.is_enough(params, &results) {
+            true => results,
+            false => self.fetch_more(params, parts, results).await,
+        }
     }
 
     /// The log of a partition that this broker leads.
     ///
     /// # Errors
     /// It does not.
-    pub fn leader_log(&self, _partition: &TopicPartition) -> Result<Arc<UnifiedLog>, ReplicaError> {
-        Err(ReplicaError::UnknownTopicOrPartition)
+    pub fn leader_log(&self, partition: &TopicPartition) -> Result<Arc<UnifiedLog>, ReplicaError> {
+        let replica = self.find(partition)?;
+        replica.check_leader(-1, true)?;
+        Ok(Arc::clone(replica.log()))
     }
 
     /// Waits until the high watermark of a partition that this broker leads is at least `offset`.
     ///
     /// # Errors
     /// It leads no more, or the log failed.
-    pub async fn wait_committed(&self, _partition: &TopicPartition, _offset: i64) -> Result<(), ReplicaError> {
-        Ok(())
+    pub async fn wait_committed(&self, partition: &TopicPartition, offset: i64) -> Result<(), ReplicaError> {
+        let replica = self.find(partition)?;
+        replica.check_leader(-1, true)?;
+        let waiter = Waiter::new(1);
+        if !replica.wait_for(Watched::HighWatermark, offset, 0, &waiter) {
+            return Ok(());
+        }
+        let waiting = Waiting(&waiter);
+        waiter.ready().await;
+        drop(waiting);
+        waiter.take_failures().pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// The log directories and what is in them.
     pub fn logs(&self) -> &Arc<LogManager> {
         &self.logs
     }
+
+    /// The sessions of those who fetch.
+    pub fn sessions(&self) -> &FetchSessions {
+        &self.sessions
+    }
+
+    /// This broker's configuration with the dynamic settings on top.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.config.load_full()
+    }
+
+    /// Long polls end, and none begins any more. Appends go on until the logs are closed.
+    pub fn shutdown(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        for replica in self.replicas() {
+            replica.release_fetches();
+        }
+    }
+
+    fn replicas(&self) -> Vec<Arc<Replica>> {
+        self.table.read().replicas.values().cloned().collect()
+    }
+
+    pub(crate) fn find(&self, partition: &TopicPartition) -> Result<Arc<Replica>, ReplicaError> {
+        let table = self.table.read();
+        if let Some(replica) = table.replicas.get(partition) {
+            return Ok(Arc::clone(replica));
+        }
+        if table.offline.contains(partition) {
+            return Err(ReplicaError::Offline);
+        }
+        drop(table);
+        match self.metadata.load().topics.partition(&partition.topic, partition.partition) {
+            Some(_) => Err(ReplicaError::NotLeader),
+            None => Err(ReplicaError::UnknownTopicOrPartition),
+        }
+    }
+
+    pub(crate) fn find_with_id(
+        &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+    ) -> Result<Arc<Replica>, ReplicaError> {
+        let replica = self.find(partition)?;
+        match topic_id.is_zero() || topic_id == replica.topic_id() {
+            true => Ok(replica),
+            false => Err(ReplicaError::InconsistentTopicId),
+        }
+    }
+}
+
+/// Why a partition is offline.
+#[derive(Debug, thiserror::Error)]
+enum CreateError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// The topics that only brokers write to.
+pub fn is_internal(topic: &str) -> bool {
+    matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
+}
+
+/// A waiter that nobody need tell any more when this is dropped.
+struct Waiting<'a>(&'a Waiter);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 impl MetadataPublisher for ReplicaManager {
-    fn on_metadata_update(&self, _delta: &MetadataDelta, _image: &Arc<MetadataImage>) {}
+    fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
+        let of_this_broker = |r: &ConfigResource| {
+            r.kind == ResourceType::Broker && (r.name.is_empty() || r.name == self.node_id.to_string())
+        };
+        let defaults_changed = delta.changed_configs.iter().any(of_this_broker);
+        if defaults_changed {
+            self.update_broker_config(image);
+        }
+        if !self.begun.swap(true, Ordering::AcqRel) {
+            self.set_strays_aside(image);
+        }
+        for topic in &delta.deleted_topics {
+            self.remove_topic(topic);
+        }
+        for changed in &delta.changed_partitions {
+            let partition = TopicPartition::new(Arc::clone(&changed.topic), changed.partition);
+            if changed.new.replicas.contains(&self.node_id) {
+                self.apply(partition, changed.topic_id, &changed.new, image);
+            } else {
+                self.remove(&partition, &ReplicaError::NotLeader);
+            }
+        }
+        let topic_changed = |topic: &str| delta.changed_configs.contains(&ConfigResource::topic(topic));
+        if defaults_changed || delta.changed_configs.iter().any(|r| r.kind == ResourceType::Topic) {
+            for replica in self.replicas() {
+                let topic = &*replica.partition().topic;
+                if defaults_changed || topic_changed(topic) {
+                    match self.topic_config(image, topic) {
+                        Ok(config) => replica.update_config(config),
+                        Err(error) => tracing::error!(topic, %error, "the configuration stays as it was"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl ReplicaManager {
+    fn update_broker_config(&self, image: &MetadataImage) {
+        match self.file_config.with_dynamic(image.configs.broker_defaults(), image.configs.broker(self.node_id)) {
+            Ok(config) => self.config.store(Arc::new(config)),
+            Err(error) => tracing::error!(%error, "the dynamic configuration is not valid: the last one stays"),
+        }
+    }
+
+    /// What a topic's own settings make of the broker's defaults; without what is not valid.
+    fn topic_config(&self, image: &MetadataImage, topic: &str) -> Result<Arc<TopicConfig>, ConfigError> {
+        let broker = self.config.load();
+        let config = TopicConfig::from_overrides(&broker, image.configs.topic(topic)).or_else(|error| {
+            tracing::error!(topic, %error, "the topic's configuration is not valid: the broker's defaults count");
+            TopicConfig::from_overrides(&broker, &BTreeMap::new())
+        });
+        config.map(Arc::new)
+    }
+
+    /// Makes the partition's replica, or tells it what changed.
+    fn apply(&self, partition: TopicPartition, topic_id: Uuid, new: &Arc<PartitionImage>, image: &MetadataImage) {
+        let known = self.table.read().replicas.get(&partition).cloned();
+        let replica = match known.filter(|replica| replica.topic_id() == topic_id) {
+            Some(replica) => Ok(replica),
+            None => {
+                self.remove(&partition, &ReplicaError::UnknownTopicOrPartition);
+                self.create(&partition, topic_id, new, image)
+            }
+        };
+        let told = replica.and_then(|replica| {
+            replica.on_metadata(new, self.clock.now())?;
+            Ok(replica)
+        });
+        let mut table = self.table.write();
+        match told {
+            Ok(replica) => {
+                table.offline.remove(&partition);
+                table.replicas.insert(partition, replica);
+            }
+            Err(error) => {
+                tracing::error!(%partition, %error, "the partition is offline");
+                table.replicas.remove(&partition);
+                table.offline.insert(partition);
+            }
+        }
+    }
+
+    fn create(
+        &self,
+        partition: &TopicPartition,
+        topic_id: Uuid,
+        new: &PartitionImage,
+        image: &MetadataImage,
+    ) -> Result<Arc<Replica>, CreateError> {
+        if self.logs.get(partition).is_some_and(|log| log.topic_id().is_some_and(|id| id != topic_id)) {
+            self.logs.set_aside(partition)?;
+        }
+        let config = self.topic_config(image, &partition.topic)?;
+        let directory = new.directory_of(self.node_id);
+        let log = self.logs.get_or_create(partition, topic_id, directory, Arc::clone(&config))?;
+        let replica = Replica::new(self.node_id, partition.clone(), topic_id, log);
+        replica.update_config(config);
+        Ok(replica)
+    }
+
+    fn remove_topic(&self, topic: &TopicImage) {
+        for &index in topic.partitions.keys() {
+            let partition = TopicPartition::new(Arc::clone(&topic.name), index);
+            let known = self.table.read().replicas.get(&partition).map(|replica| replica.topic_id());
+            if known.is_none_or(|id| id == topic.id) {
+                self.remove(&partition, &ReplicaError::UnknownTopicOrPartition);
+            }
+        }
+    }
+
+    /// Forgets the replica and deletes its log.
+    fn remove(&self, partition: &TopicPartition, error: &ReplicaError) {
+        let replica = {
+            let mut table = self.table.write();
+            table.offline.remove(partition);
+            table.replicas.remove(partition)
+        };
+        let Some(replica) = replica else { return };
+        replica.on_removed(error);
+        if let Err(error) = self.logs.delete(partition) {
+            tracing::error!(%partition, %error, "the log could not be deleted");
+        }
+    }
+
+    /// Logs of topics that are gone, or of other topics' namesakes, or of partitions that are elsewhere now. As Kafka does, they are put
+    /// aside and not deleted: metadata that were lost must not take the records with them.
+    fn set_strays_aside(&self, image: &MetadataImage) {
+        for (partition, log) in self.logs.all() {
+            let topic = image.topics.by_name(&partition.topic);
+            let topic = topic.filter(|topic| log.topic_id().is_none_or(|id| id == topic.id));
+            let ours = topic.and_then(|topic| topic.partition(partition.partition));
+            if ours.is_some_and(|p| p.replicas.contains(&self.node_id)) {
+                continue;
+            }
+            tracing::warn!(%partition, dir = %log.dir().display(), "a stray log is put aside");
+            if let Err(error) = self.logs.set_aside(&partition) {
+                tracing::error!(%partition, %error, "the stray log could not be put aside");
+            }
+        }
+    }
 }

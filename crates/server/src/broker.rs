@@ -39,8 +39,9 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Ends what waits inside the coordinators: whoever is parked there is answered.
+    /// Ends what waits inside the coordinators and for records: whoever is parked there is answered.
     pub(crate) fn stop_coordinators(&self) {
         self.groups.shutdown();
+        self.replicas.shutdown();
     }
 }

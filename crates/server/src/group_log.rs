@@ -16,8 +16,7 @@ use milena_protocol::records::{
 };
 use milena_replica::{AppendPart, AppendRequest, ReplicaError, ReplicaManager};
 
-/// The topic that keeps groups and their offsets.
-pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+use crate::auto_topics::GROUP_METADATA_TOPIC;
 
 /// How long an append may stay uncommitted before it counts as failed. The coordinator has a shorter patience with its answers
 /// (`offsets.commit.timeout.ms`); what it must not do is to load the partition again because a follower is slow.
@@ -59,7 +58,7 @@ impl PartitionWriter for GroupLog {
             Ok(records) => records,
             Err(error) => return Box::pin(async move { Err(error) }),
         };
-        let partition = TopicPartition::new(OFFSETS_TOPIC, partition);
+        let partition = TopicPartition::new(GROUP_METADATA_TOPIC, partition);
         let appended = self.replicas.append(AppendRequest {
             acks: -1,
             origin: Origin::Coordinator,
@@ -80,7 +79,7 @@ impl PartitionWriter for GroupLog {
         let replicas = Arc::clone(&self.replicas);
         let max_bytes = self.load_buffer_bytes;
         Box::pin(async move {
-            let partition = TopicPartition::new(OFFSETS_TOPIC, partition);
+            let partition = TopicPartition::new(GROUP_METADATA_TOPIC, partition);
             let log = replicas.leader_log(&partition).map_err(|error| code_of(&error))?;
             let stretch = if log.log_start_offset() == log.log_end_offset() {
                 LoadedStretch { records: Vec::new(), end_offset: log.log_end_offset(), is_end: true }
@@ -98,7 +97,7 @@ impl PartitionWriter for GroupLog {
     }
 
     fn max_batch_bytes(&self, partition: i32) -> usize {
-        let log = self.replicas.leader_log(&TopicPartition::new(OFFSETS_TOPIC, partition));
+        let log = self.replicas.leader_log(&TopicPartition::new(GROUP_METADATA_TOPIC, partition));
         let max_message_bytes = log.map_or(0, |log| log.config().max_message_bytes);
         // Without a log the append is refused whatever its size.
         usize::try_from(max_message_bytes).unwrap_or(0).saturating_sub(HEADER_LEN)
@@ -127,7 +126,8 @@ fn read_stretch(log: &UnifiedLog, from_offset: i64, max_bytes: usize) -> Result<
     // A read that finds nothing below the log end found a hole that compaction left at the end.
     let end_offset = if data.next_offset > from_offset { data.next_offset } else { log_end_offset };
     let mut records = Vec::new();
-    for batch in data.records.into_iter().flat_map(batches) {
+    // The pieces of a read may end inside a batch.
+    for batch in batches(data.into_contiguous()) {
         let read = batch.and_then(|batch| add_records(&batch, from_offset, &mut records));
         if let Err(error) = read {
             // The log checked the batch when it was written: what it holds now is not what was acknowledged. The coordinator tries
@@ -169,5 +169,144 @@ fn code_of(error: &ReplicaError) -> ErrorCode {
     match error.code() {
         ErrorCode::UnknownTopicOrPartition => ErrorCode::NotLeaderOrFollower,
         code => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use milena_common::config::TopicConfig;
+    use milena_common::{Clock, StateMachine, SystemClock, Uuid};
+    use milena_coordinator::testing::{loaded_records, partition_writer_suite};
+    use milena_log::checkpoint::MetaProperties;
+    use milena_log::fs::RealFs;
+    use milena_log::{LogManager, LogManagerOptions};
+    use milena_metadata::{MetadataCache, MetadataDelta, MetadataImage, MetadataPublisher};
+    use milena_protocol::stored::metadata::{MetadataRecord, PartitionRecord, TopicRecord};
+
+    use super::*;
+
+    const NODE: i32 = 1;
+    const OTHER_NODE: i32 = 2;
+    const LED: i32 = 0;
+    const NOT_LED: i32 = 1;
+
+    /// A broker that leads one of two partitions of `__consumer_offsets`.
+    struct Home {
+        dir: tempfile::TempDir,
+        config: Arc<BrokerConfig>,
+    }
+
+    impl Home {
+        fn new(overrides: &[(&str, &str)]) -> Home {
+            let dir = tempfile::tempdir().expect("a directory");
+            let meta = MetaProperties { cluster_id: "c".into(), node_id: NODE, directory_id: Uuid::random() };
+            meta.write(&RealFs, dir.path()).expect("formats");
+            let overrides = overrides.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let node_id = ("node.id".to_owned(), NODE.to_string());
+            let config = BrokerConfig::parse(overrides.chain([node_id]).collect()).expect("a configuration");
+            Home { dir, config: Arc::new(config) }
+        }
+
+        fn open(&self) -> (Arc<LogManager>, GroupLog) {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+            let options = LogManagerOptions {
+                dirs: vec![self.dir.path().to_owned()],
+                recovery_threads: 1,
+                retention_check_ms: u64::MAX,
+                recovery_point_checkpoint_ms: u64::MAX,
+                high_watermark_checkpoint_ms: u64::MAX,
+                producer_expiration_ms: 86_400_000,
+                clock: Arc::clone(&clock),
+            };
+            let topic_config = Arc::new(TopicConfig::from_overrides(&self.config, &BTreeMap::new()).expect("defaults"));
+            let logs = LogManager::open(options, &|_| Arc::clone(&topic_config)).expect("opens");
+            let image = image();
+            let cache = MetadataCache::new(Arc::clone(&image));
+            let replicas = ReplicaManager::new(Arc::clone(&self.config), Arc::clone(&logs), cache, clock);
+            replicas.on_metadata_update(&MetadataDelta::between(&Arc::default(), &image), &image);
+            (logs, GroupLog::new(&self.config, replicas))
+        }
+    }
+
+    fn image() -> Arc<MetadataImage> {
+        let topic_id = Uuid::from_bytes([7; 16]);
+        let topic = TopicRecord { name: GROUP_METADATA_TOPIC.into(), topic_id };
+        let partition = |partition_id, leader| {
+            MetadataRecord::Partition(PartitionRecord {
+                partition_id,
+                topic_id,
+                replicas: vec![leader],
+                isr: vec![leader],
+                leader,
+                ..Default::default()
+            })
+        };
+        let records = [MetadataRecord::Topic(topic), partition(LED, NODE), partition(NOT_LED, OTHER_NODE)];
+        let mut image = MetadataImage::default();
+        for (offset, record) in records.iter().enumerate() {
+            image.replay(offset as i64, record);
+        }
+        Arc::new(image)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn keeps_the_contract_of_the_seam() {
+        for load_buffer_bytes in ["5242880", "1"] {
+            let home = Home::new(&[("offsets.load.buffer.size", load_buffer_bytes)]);
+            let (logs, log) = home.open();
+            partition_writer_suite(&log, LED, NOT_LED).await;
+            let written = loaded_records(&log, LED).await.expect("loads");
+            logs.shutdown(1);
+            drop((logs, log));
+            let (logs, log) = home.open();
+            assert_eq!(loaded_records(&log, LED).await.expect("loads"), written, "as before the restart");
+            logs.shutdown(1);
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn compresses_and_reads_markers() {
+        for codec in Compression::ALL {
+            let home = Home::new(&[("offsets.topic.compression.codec", &codec.id().to_string())]);
+            let (logs, log) = home.open();
+            let record = CoordinatorRecord { key: "k".into(), value: Some("v".repeat(1_000).into()) };
+            let now = SystemClock.now();
+            assert_eq!(log.append(LED, vec![record.clone(); 100], now).await, Ok(99));
+            let size = logs.get(&TopicPartition::new(GROUP_METADATA_TOPIC, LED)).expect("a log").size_in_bytes();
+            assert_eq!(size < 50_000, codec != Compression::None, "{codec:?}: {size}");
+
+            let mut batch = BatchBuilder::new(codec).with_producer(5, 0, 0).with_transactional(true);
+            batch.append(now.wall_ms, Some(b"k"), None, &[]).expect("fits");
+            let marker = EndTxnMarker { committed: true, coordinator_epoch: 0 };
+            for records in [batch.build(0).expect("builds"), marker.to_batch(0, now.wall_ms, 5, 0, 0).expect("builds")]
+            {
+                let appended = log.replicas.append(AppendRequest {
+                    acks: -1,
+                    origin: Origin::Coordinator,
+                    produce_version: None,
+                    timeout_ms: COMMIT_TIMEOUT_MS,
+                    parts: vec![AppendPart { partition: TopicPartition::new(GROUP_METADATA_TOPIC, LED), records }],
+                });
+                appended.committed().await.pop().expect("a result").expect("appends");
+            }
+            let mut loaded = log.load(LED, 0).await.expect("loads");
+            assert_eq!(loaded.next_offset, None);
+            let tail = loaded.records.split_off(100);
+            assert!(
+                loaded.records.iter().zip(0..).all(|(loaded, offset)| *loaded
+                    == LoadedRecord::Record { offset, producer_id: -1, record: record.clone() })
+            );
+            let open = CoordinatorRecord { key: "k".into(), value: None };
+            assert_eq!(
+                tail,
+                [
+                    LoadedRecord::Record { offset: 100, producer_id: 5, record: open },
+                    LoadedRecord::TransactionEnd { offset: 101, producer_id: 5, committed: true }
+                ]
+            );
+            logs.shutdown(1);
+        }
     }
 }

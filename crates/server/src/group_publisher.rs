@@ -11,7 +11,7 @@ use milena_metadata::image::MetadataImage;
 use milena_metadata::{MetadataDelta, MetadataPublisher};
 use tokio::runtime::Handle;
 
-use crate::group_log::OFFSETS_TOPIC;
+use crate::auto_topics::GROUP_METADATA_TOPIC;
 
 /// See the module.
 pub(crate) struct GroupPublisher {
@@ -30,11 +30,11 @@ impl GroupPublisher {
     /// The topic's number of partitions decides which of them a group belongs to, so it stays what it was when the topic was first seen:
     /// as in Kafka, partitions that are added later count from the next start on.
     fn learn_num_partitions(&self, delta: &MetadataDelta, image: &MetadataImage) {
-        let is_new = delta.created_topics.iter().any(|topic| &*topic.name == OFFSETS_TOPIC);
+        let is_new = delta.created_topics.iter().any(|topic| &*topic.name == GROUP_METADATA_TOPIC);
         if !is_new {
             return;
         }
-        if let Some(topic) = image.topics.by_name(OFFSETS_TOPIC) {
+        if let Some(topic) = image.topics.by_name(GROUP_METADATA_TOPIC) {
             self.groups.set_num_partitions(i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX));
         }
     }
@@ -42,7 +42,7 @@ impl GroupPublisher {
 
 impl MetadataPublisher for GroupPublisher {
     fn on_metadata_update(&self, delta: &MetadataDelta, image: &Arc<MetadataImage>) {
-        for topic in delta.deleted_topics.iter().filter(|topic| &*topic.name == OFFSETS_TOPIC) {
+        for topic in delta.deleted_topics.iter().filter(|topic| &*topic.name == GROUP_METADATA_TOPIC) {
             for (&partition, replica) in &topic.partitions {
                 if replica.leader == self.node_id {
                     self.groups.on_resignation(partition);
@@ -50,7 +50,7 @@ impl MetadataPublisher for GroupPublisher {
             }
         }
         self.learn_num_partitions(delta, image);
-        for changed in delta.changed_partitions.iter().filter(|changed| &*changed.topic == OFFSETS_TOPIC) {
+        for changed in delta.changed_partitions.iter().filter(|changed| &*changed.topic == GROUP_METADATA_TOPIC) {
             let led = changed.old.as_ref().filter(|old| old.leader == self.node_id).map(|old| old.leader_epoch);
             let leads = Some(&changed.new).filter(|new| new.leader == self.node_id).map(|new| new.leader_epoch);
             match (led, leads) {
@@ -63,7 +63,7 @@ impl MetadataPublisher for GroupPublisher {
         }
         let gone: Vec<String> = (delta.deleted_topics.iter())
             .map(|topic| topic.name.to_string())
-            .filter(|name| name != OFFSETS_TOPIC)
+            .filter(|name| name != GROUP_METADATA_TOPIC)
             .collect();
         if !gone.is_empty() {
             let groups = self.groups.clone();

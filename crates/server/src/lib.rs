@@ -2,13 +2,18 @@
 
 mod auto_topics;
 mod broker;
+mod config_resources;
 mod connection;
+mod dynamic_config;
 mod group_log;
 mod group_publisher;
 mod handlers;
+mod leader_hint;
 mod listener;
+mod loggers;
 mod node;
 mod operations;
+mod patience;
 mod producer_ids;
 pub mod quorum;
 pub mod raft_log;

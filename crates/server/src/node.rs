@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use crate::auto_topics::AutoTopics;
 use crate::broker::Broker;
+use crate::dynamic_config::DynamicConfig;
 use crate::group_log::GroupLog;
 use crate::group_publisher::GroupPublisher;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
@@ -128,7 +129,9 @@ impl Node {
             controller_endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
         });
 
-        let publishers: Vec<Arc<dyn MetadataPublisher>> = vec![replicas, Arc::new(group_publisher)];
+        let dynamic_config = DynamicConfig::new(Arc::clone(&broker), Vec::new());
+        let publishers: Vec<Arc<dyn MetadataPublisher>> =
+            vec![Arc::new(dynamic_config), replicas, Arc::new(group_publisher)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
         let mut following = {
             let quorum = Arc::clone(&quorum);

@@ -19,8 +19,14 @@ impl<'a> Topology<'a> {
 
     /// The brokers that are up and have this listener, by id.
     pub(crate) fn brokers(&self) -> impl Iterator<Item = (&'a BrokerRegistration, &'a Endpoint)> {
+        self.registered().filter(|(broker, _)| !broker.fenced)
+    }
+
+    /// The brokers that have this listener, up or not, by id.
+    pub(crate) fn registered(&self) -> impl Iterator<Item = (&'a BrokerRegistration, &'a Endpoint)> {
         let listener = self.listener;
-        self.image.cluster.unfenced_brokers().filter_map(move |broker| Some((&**broker, broker.endpoint(listener)?)))
+        let brokers = self.image.cluster.brokers.values();
+        brokers.filter_map(move |broker| Some((&**broker, broker.endpoint(listener)?)))
     }
 
     /// Where a registered broker is reached by this listener.

@@ -51,6 +51,8 @@ pub enum Type {
     String,
     Bytes,
     Records,
+    /// Records in as many pieces as they lie in memory: for what is sent, not for what is received.
+    Pieces,
     Struct(String),
     Array(Box<Type>),
 }
@@ -70,13 +72,14 @@ impl Type {
             "string" => Type::String,
             "bytes" => Type::Bytes,
             "records" => Type::Records,
+            "pieces" => Type::Pieces,
             name => Type::Struct(name.to_string()),
         }
     }
 
     /// Whether the type has a null on the wire.
     pub fn nullable(&self) -> bool {
-        matches!(self, Type::String | Type::Bytes | Type::Records | Type::Struct(_) | Type::Array(_))
+        matches!(self, Type::String | Type::Bytes | Type::Records | Type::Pieces | Type::Struct(_) | Type::Array(_))
     }
 }
 
@@ -174,7 +177,7 @@ impl Message {
                     2
                 }
             }
-            Type::Bytes | Type::Records | Type::Array(_) => {
+            Type::Bytes | Type::Records | Type::Pieces | Type::Array(_) => {
                 if flexible {
                     1
                 } else {

@@ -401,6 +401,11 @@ fn write_value(f: &Field, ty: &Type, place: &str, message: &Message, null: Optio
                 plain(format!("&{place}"))
             }
         }
+        Type::Pieces if optional => {
+            let plain = |v: String| format!("w.put_nullable_pieces(Some({v}), {flexible})?;");
+            both(format!("w.put_nullable_pieces({place}.as_ref(), {flexible})?;"), &plain)
+        }
+        Type::Pieces => format!("w.put_nullable_pieces(Some(&{place}), {flexible})?;"),
         Type::Struct(_) => {
             if optional {
                 let none = if tagged_always(f) { "0" } else { "-1" };
@@ -416,7 +421,9 @@ fn write_value(f: &Field, ty: &Type, place: &str, message: &Message, null: Optio
         }
         Type::Array(element) => {
             let item = match **element {
-                Type::String | Type::Bytes | Type::Records | Type::Struct(_) | Type::Array(_) => "(*item)".to_string(),
+                Type::String | Type::Bytes | Type::Records | Type::Pieces | Type::Struct(_) | Type::Array(_) => {
+                    "(*item)".to_string()
+                }
                 _ => "*item".to_string(),
             };
             let each = format!("{{ {} }}", write_value(f, element, &item, message, None));
@@ -496,6 +503,10 @@ fn read_value(f: &Field, ty: &Type, place: &str, message: &Message, null: Option
         Type::Bytes | Type::Records => {
             both(&format!("r.get_nullable_bytes({flexible})?"), &format!("r.get_bytes({flexible})?"))
         }
+        Type::Pieces => both(
+            &format!("r.get_nullable_bytes({flexible})?.map(|piece| vec![piece])"),
+            &format!("vec![r.get_bytes({flexible})?]"),
+        ),
         Type::Struct(name) => {
             let plain = format!("{name}::read(r, version)?");
             let none = if tagged_always(f) { "<= 0" } else { "< 0" };
@@ -516,6 +527,7 @@ fn read_value(f: &Field, ty: &Type, place: &str, message: &Message, null: Option
                 Type::Uuid => "r.get_uuid()?".to_string(),
                 Type::String => format!("r.get_string({flexible})?"),
                 Type::Bytes | Type::Records => format!("r.get_bytes({flexible})?"),
+                Type::Pieces => format!("vec![r.get_bytes({flexible})?]"),
                 Type::Struct(name) => format!("{name}::read(r, version)?"),
                 Type::Array(_) => unreachable!("the grammar has no arrays of arrays"),
             };
@@ -582,7 +594,7 @@ fn not_default(f: &Field, owner: &str, lenient: bool) -> String {
         }
         Type::Uuid => format!("!{place}.is_zero()"),
         Type::F64 => format!("{place} != {}f64", literal.unwrap_or("0")),
-        Type::Records => format!("{place}.is_some()"),
+        Type::Records | Type::Pieces => format!("{place}.is_some()"),
         Type::String | Type::Bytes | Type::Array(_) if is_option(&f.ty, f.null) && lenient => {
             format!("{place}.as_ref().is_some_and(|v| !v.is_empty())")
         }
@@ -606,7 +618,7 @@ fn default(f: &Field) -> String {
         Type::Bool => literal.unwrap_or("false").to_string(),
         Type::Uuid => "Uuid::ZERO".to_string(),
         Type::F64 => format!("{}f64", literal.unwrap_or("0")),
-        Type::Records => return "None".into(),
+        Type::Records | Type::Pieces => return "None".into(),
         Type::String => "String::new()".to_string(),
         Type::Bytes => "Bytes::new()".to_string(),
         Type::Array(_) => "Vec::new()".to_string(),
@@ -628,7 +640,7 @@ fn integer(literal: Option<&str>) -> String {
 
 /// Records are optional even where null is not allowed: an absent slice is not an empty one.
 fn is_option(ty: &Type, null: Option<Versions>) -> bool {
-    null.is_some() || *ty == Type::Records
+    null.is_some() || matches!(ty, Type::Records | Type::Pieces)
 }
 
 fn rust_type(f: &Field) -> String {
@@ -649,6 +661,7 @@ fn rust_type_of(ty: &Type) -> String {
         Type::Uuid => "Uuid".into(),
         Type::String => "String".into(),
         Type::Bytes | Type::Records => "Bytes".into(),
+        Type::Pieces => "Vec<Bytes>".into(),
         Type::Struct(name) => name.clone(),
         Type::Array(element) => format!("Vec<{}>", rust_type_of(element)),
     }

@@ -121,7 +121,8 @@ async fn exchange(
 
 fn read(config: &ConsumerConfig, wanted: &Wanted, mut data: response::PartitionData) -> Result<Data, ClientError> {
     ClientError::check(data.error_code, None, &wanted.tp.to_string())?;
-    let bytes = data.records.take().unwrap_or_default();
+    // what is received is one piece
+    let bytes = data.records.take().and_then(|mut pieces| pieces.pop()).unwrap_or_default();
     let mut aborted: Vec<(i64, i64)> = match data.aborted_transactions.take() {
         Some(list) if config.read_committed => list.iter().map(|t| (t.first_offset, t.producer_id)).collect(),
         _ => Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use milena_common::config::describe::{self, BrokerLayers};
-use milena_common::config::{BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, Scope, TopicConfig, Type};
+use milena_common::config::{BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, TopicConfig, Type};
 use milena_common::limits::MAX_CONFIG_VALUE_BYTES;
 use milena_common::{ConfigError, Outcome};
 use milena_protocol::ErrorCode;
@@ -270,22 +270,12 @@ fn check(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Se
     match resource.kind {
         ResourceType::Topic => check_topic(cx, wanted),
         ResourceType::Broker => check_broker(cx, resource, present, wanted),
-        ResourceType::Group => {
-            check_known("group", wanted, |name| GroupConfig::key(name).is_some())?;
-            Ok(GroupConfig::parse(wanted.clone()).map(|_| ())?)
-        }
-        ResourceType::ClientMetrics => {
-            check_known("client metrics", wanted, |name| ClientMetricsConfig::key(name).is_some())?;
-            Ok(ClientMetricsConfig::parse(wanted.clone()).map(|_| ())?)
-        }
+        ResourceType::Group => Ok(GroupConfig::validate(&cluster_broker(cx), wanted).map(|_| ())?),
+        ResourceType::ClientMetrics => match ClientMetricsConfig::validate(wanted) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ApiError::new(ErrorCode::InvalidRequest, error.to_string())),
+        },
         ResourceType::BrokerLogger => Ok(()),
-    }
-}
-
-fn check_known(what: &'static str, wanted: &Settings, known: impl Fn(&str) -> bool) -> Result<(), ApiError> {
-    match wanted.keys().find(|name| !known(name)) {
-        Some(name) => Err(ConfigError::UnknownKey { resource: what, key: name.clone() }.into()),
-        None => Ok(()),
     }
 }
 
@@ -304,23 +294,9 @@ pub(crate) fn check_length(name: &str, value: &str) -> Result<(), ApiError> {
 
 /// A broker's dynamic settings: only keys that may change at run time, and a whole that still makes sense.
 fn check_broker(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Settings) -> Result<(), ApiError> {
-    let request = |message: String| Err(ApiError::new(ErrorCode::InvalidRequest, message));
-    let changed =
-        || wanted.iter().filter(|(name, value)| present.get(*name) != Some(*value)).map(|(name, _)| name.as_str());
-    let scope = |name: &str| BrokerConfig::key(strip_listener(name)).map(|key| key.scope);
-    let listed = |names: Vec<&str>| names.join(", ");
-    let fixed: Vec<&str> = changed().filter(|name| scope(name) == Some(Scope::ReadOnly)).collect();
-    if !fixed.is_empty() {
-        return request(format!("Cannot update these configs dynamically: Set({})", listed(fixed)));
-    }
+    let request = |error: ConfigError| ApiError::new(ErrorCode::InvalidRequest, error.to_string());
     let cluster_wide = resource.name.is_empty();
-    let single: Vec<&str> = changed().filter(|name| cluster_wide && scope(name) == Some(Scope::PerBroker)).collect();
-    if !single.is_empty() {
-        return request(format!(
-            "Cannot update these configs at default cluster level, broker configs must be defined at specific broker level: Set({})",
-            listed(single)
-        ));
-    }
+    cx.config.broker.validate_dynamic(wanted, !cluster_wide).map_err(request)?;
     if cx.image.features.elr_enabled() && present.get(MIN_ISR) != wanted.get(MIN_ISR) {
         let invalid = |message: &str| Err(ApiError::new(ErrorCode::InvalidConfig, message));
         if !cluster_wide {
@@ -332,16 +308,7 @@ fn check_broker(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, want
     }
     let none = Settings::new();
     let (default, own) = if cluster_wide { (wanted, &none) } else { (cluster_defaults(cx.image), wanted) };
-    match cx.config.broker.with_dynamic(default, own) {
-        Ok(_) => Ok(()),
-        Err(error) => request(error.to_string()),
-    }
-}
-
-/// `listener.name.<listener>.<key>` is checked as `<key>`.
-fn strip_listener(name: &str) -> &str {
-    let rest = name.strip_prefix("listener.name.").and_then(|rest| rest.split_once('.'));
-    rest.map_or(name, |(_, key)| key)
+    cx.config.broker.with_dynamic(default, own).map(|_| ()).map_err(request)
 }
 
 fn records_for(

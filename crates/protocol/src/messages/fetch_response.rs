@@ -129,7 +129,7 @@ pub struct PartitionData {
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Versions 11-18.
     pub preferred_read_replica: i32,
-    pub records: Option<Bytes>,
+    pub records: Option<Vec<Bytes>>,
 }
 
 impl Default for PartitionData {
@@ -163,7 +163,7 @@ impl PartitionData {
         if !(version >= 12) { if self.snapshot_id != SnapshotId::default() { return Err(absent("snapshot_id", version)); } }
         if version >= 4 { w.put_nullable_array_len(self.aborted_transactions.as_ref().map(Vec::len), flexible)?; for item in self.aborted_transactions.iter().flatten() { (*item).write(w, version)?; } }
         if version >= 11 { w.put_i32(self.preferred_read_replica); } else if self.preferred_read_replica != -1 { return Err(absent("preferred_read_replica", version)); }
-        w.put_nullable_bytes(self.records.as_ref(), flexible)?;
+        w.put_nullable_pieces(self.records.as_ref(), flexible)?;
         if flexible {
             let tag_0 = self.diverging_epoch != EpochEndOffset::default();
             let tag_1 = self.current_leader != LeaderIdAndEpoch::default();
@@ -186,7 +186,7 @@ impl PartitionData {
         if version >= 5 { m.log_start_offset = r.get_i64()?; }
         if version >= 4 { m.aborted_transactions = match r.get_nullable_array_len(flexible, 16)? { None => None, Some(n) => Some({ let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AbortedTransaction::read(r, version)?); } items }) }; }
         if version >= 11 { m.preferred_read_replica = r.get_i32()?; }
-        m.records = r.get_nullable_bytes(flexible)?;
+        m.records = r.get_nullable_bytes(flexible)?.map(|piece| vec![piece]);
         if flexible {
             for _ in 0..r.get_uvarint()? {
                 let (tag, mut field) = r.get_tagged()?;

@@ -102,7 +102,7 @@ pub struct PartitionData {
     pub acknowledge_error_code: i16,
     pub acknowledge_error_message: Option<String>,
     pub current_leader: LeaderIdAndEpoch,
-    pub records: Option<Bytes>,
+    pub records: Option<Vec<Bytes>>,
     pub acquired_records: Vec<AcquiredRecords>,
 }
 
@@ -130,7 +130,7 @@ impl PartitionData {
         w.put_i16(self.acknowledge_error_code);
         w.put_nullable_string(self.acknowledge_error_message.as_deref(), flexible)?;
         self.current_leader.write(w, version)?;
-        w.put_bytes(required(&self.records, "records")?, flexible)?;
+        w.put_nullable_pieces(Some(required(&self.records, "records")?), flexible)?;
         let items = &self.acquired_records; w.put_array_len(items.len(), flexible)?; for item in items { (*item).write(w, version)?; }
         if flexible {
             w.put_uvarint(0);
@@ -147,7 +147,7 @@ impl PartitionData {
         m.acknowledge_error_code = r.get_i16()?;
         m.acknowledge_error_message = r.get_nullable_string(flexible)?;
         m.current_leader = LeaderIdAndEpoch::read(r, version)?;
-        m.records = Some(r.get_bytes(flexible)?);
+        m.records = Some(vec![r.get_bytes(flexible)?]);
         m.acquired_records = { let n = r.get_array_len(flexible, 19)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(AcquiredRecords::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)

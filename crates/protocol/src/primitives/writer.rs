@@ -158,6 +158,15 @@ impl Writer {
         self.put_nullable_bytes(Some(value), flexible)
     }
 
+    /// One value in several pieces, none of them copied.
+    pub fn put_nullable_pieces(&mut self, pieces: Option<&Vec<Bytes>>, flexible: bool) -> Result<(), EncodeError> {
+        self.put_length(pieces.map(|pieces| pieces.iter().map(Bytes::len).sum()), flexible)?;
+        for piece in pieces.into_iter().flatten() {
+            self.put_raw(piece.clone());
+        }
+        Ok(())
+    }
+
     pub fn put_nullable_array_len(&mut self, length: Option<usize>, flexible: bool) -> Result<(), EncodeError> {
         self.put_length(length, flexible)
     }

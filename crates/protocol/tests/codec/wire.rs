@@ -179,7 +179,7 @@ impl Generator<'_> {
             let null = match &mut self.rng {
                 Some(rng) => rng.chance(25),
                 None if !matches!(self.crowd, Crowd::None) => false,
-                None => f.default == DefaultValue::Null || f.ty == Type::Records,
+                None => f.default == DefaultValue::Null || matches!(f.ty, Type::Records | Type::Pieces),
             };
             if null {
                 return self.null(f, flexible);
@@ -250,7 +250,7 @@ impl Generator<'_> {
                 out.put(&length);
                 out.put(text.as_bytes());
             }
-            Type::Bytes | Type::Records => {
+            Type::Bytes | Type::Records | Type::Pieces => {
                 let bytes: Vec<u8> = match &mut self.rng {
                     None => Vec::new(),
                     Some(rng) => {

@@ -1,6 +1,4 @@
 //! DescribeGroups (key 15), versions 0-6: the state and the members of classic groups (KIP-345, KIP-430, KIP-1043).
-//!
-//! Gaps: without an authorizer everybody may do everything, which is what `authorized_operations` says.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -8,12 +6,10 @@ use std::sync::Arc;
 use milena_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 use crate::broker::Broker;
+use crate::operations;
 use crate::request::{Handler, Reply, RequestContext};
 
 pub(crate) struct DescribeGroups;
-
-/// Read, delete, describe, describe configurations and alter them: one bit by the number of each operation.
-const ALL_GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 impl Handler for DescribeGroups {
     type Request = DescribeGroupsRequest;
@@ -30,7 +26,7 @@ impl Handler for DescribeGroups {
             let mut response = broker.groups.describe_groups(cx, request).await;
             if include_operations {
                 for group in response.groups.iter_mut().filter(|group| group.error_code == 0) {
-                    group.authorized_operations = ALL_GROUP_OPERATIONS;
+                    group.authorized_operations = operations::GROUP;
                 }
             }
             response

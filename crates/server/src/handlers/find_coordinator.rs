@@ -7,7 +7,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use milena_metadata::MetadataImage;
+use milena_metadata::{ApiError, MetadataImage};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::find_coordinator_response::Coordinator;
 use milena_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -53,16 +53,14 @@ fn answer(
 ) -> FindCoordinatorResponse {
     let topology = Topology::new(image, &cx.connection.listener);
     let find = |key: String| match find(broker, image, &topology, request.key_type, &key, cx.api_version) {
-        Ok((node_id, host, port)) => {
-            Coordinator { key, node_id, host, port, error_message: Some(String::new()), ..Default::default() }
-        }
+        Ok((node_id, host, port)) => Coordinator { key, node_id, host, port, ..Default::default() },
         Err(error) => Coordinator {
             key,
             node_id: -1,
             host: String::new(),
             port: -1,
-            error_code: error.code(),
-            error_message: Some(error.message().to_owned()),
+            error_code: error.code.code(),
+            error_message: error.message,
         },
     };
     if cx.api_version >= 4 {
@@ -70,9 +68,12 @@ fn answer(
         return FindCoordinatorResponse { coordinators, ..Default::default() };
     }
     let found = find(request.key);
+    // Versions 1 to 3 have a text for every code, that of success included.
+    let code = ErrorCode::from_code(found.error_code);
+    let text = if code == ErrorCode::None { code.name() } else { code.message() };
     FindCoordinatorResponse {
         error_code: found.error_code,
-        error_message: found.error_message,
+        error_message: found.error_message.filter(|text| !text.is_empty()).or_else(|| Some(text.to_owned())),
         node_id: found.node_id,
         host: found.host,
         port: found.port,
@@ -87,16 +88,17 @@ fn find(
     key_type: i8,
     key: &str,
     version: i16,
-) -> Result<(i32, String, i32), ErrorCode> {
+) -> Result<(i32, String, i32), ApiError> {
+    let refused = |code, why: &str| Err(ApiError::new(code, why));
     match key_type {
         GROUP => {}
-        TRANSACTION => return Err(ErrorCode::UnsupportedVersion),
-        SHARE if version >= 6 => return Err(ErrorCode::UnsupportedVersion),
-        _ => return Err(ErrorCode::InvalidRequest),
+        TRANSACTION => return refused(ErrorCode::UnsupportedVersion, "Transactions are not served."),
+        SHARE if version >= 6 => return refused(ErrorCode::UnsupportedVersion, "Share groups are not served."),
+        _ => return refused(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message()),
     }
     let partition = image.topics.partition(GROUP_METADATA_TOPIC, broker.groups.partition_for(key));
     let leader = partition.and_then(|partition| topology.leader(partition).ok());
     let found = leader.and_then(|leader| Some((leader, topology.endpoint(leader)?)));
-    let (leader, endpoint) = found.ok_or(ErrorCode::CoordinatorNotAvailable)?;
+    let (leader, endpoint) = found.ok_or_else(|| ApiError::new(ErrorCode::CoordinatorNotAvailable, ""))?;
     Ok((leader, endpoint.host.clone(), endpoint.port.into()))
 }

@@ -70,25 +70,23 @@ fn asked(request: &MetadataRequest, version: i16) -> Asked<'_> {
     }
 }
 
-/// Versions 10 and 11 have a field for ids that must not be used.
+/// Every topic has a name or, since version 12, an id; versions 10 and 11 have a field for ids that must not be used.
 fn refuse(request: &MetadataRequest, version: i16) -> Option<MetadataResponse> {
     let topics = request.topics.as_deref().unwrap_or_default();
-    let wrong = |topic: &MetadataRequestTopic| version < 12 && (topic.name.is_none() || !topic.topic_id.is_zero());
+    let wrong = |topic: &MetadataRequestTopic| match version {
+        ..12 => topic.name.is_none() || !topic.topic_id.is_zero(),
+        _ => topic.name.is_none() && topic.topic_id.is_zero(),
+    };
     if !topics.iter().any(wrong) {
         return None;
     }
-    let error_code = ErrorCode::InvalidRequest.code();
     let refused = |topic: &MetadataRequestTopic| MetadataResponseTopic {
-        error_code,
+        error_code: ErrorCode::InvalidRequest.code(),
         name: Some(topic.name.clone().unwrap_or_default()),
         topic_id: topic.topic_id,
         ..Default::default()
     };
-    Some(MetadataResponse {
-        topics: topics.iter().map(refused).collect(),
-        error_code,
-        ..Default::default()
-    })
+    Some(MetadataResponse { topics: topics.iter().map(refused).collect(), ..Default::default() })
 }
 
 /// The topics that this request makes.

@@ -38,12 +38,12 @@ macro_rules! handlers {
 }
 
 handlers! {
+    produce::Produce,
+    fetch::Fetch,
     metadata::Metadata,
-    find_coordinator::FindCoordinator,
-    api_versions::ApiVersions,
-    init_producer_id::InitProducerId,
     offset_commit::OffsetCommit,
     offset_fetch::OffsetFetch,
+    find_coordinator::FindCoordinator,
     join_group::JoinGroup,
     heartbeat::Heartbeat,
     leave_group::LeaveGroup,
@@ -51,8 +51,18 @@ handlers! {
     describe_groups::DescribeGroups,
     list_groups::ListGroups,
     api_versions::ApiVersions,
+    create_topics::CreateTopics,
+    delete_topics::DeleteTopics,
+    init_producer_id::InitProducerId,
+    describe_configs::DescribeConfigs,
+    alter_configs::AlterConfigs,
+    create_partitions::CreatePartitions,
     delete_groups::DeleteGroups,
+    incremental_alter_configs::IncrementalAlterConfigs,
     offset_delete::OffsetDelete,
+    describe_cluster::DescribeCluster,
+    list_config_resources::ListConfigResources,
+    describe_topic_partitions::DescribeTopicPartitions,
 }
 
 /// What became of a request.

@@ -1,0 +1,359 @@
+//! Fetch sessions (KIP-227): a client names its partitions once, then only what changed; the answer names only what has news.
+//!
+//! Owns the cache of sessions, bounded by `max.incremental.fetch.session.cache.slots`: who finds no room is served without a session. Knows
+//! no logs: handlers begin a context, fetch its partitions, and finish it with what was found.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use milena_common::limits::MAX_FETCH_SESSION_PARTITIONS;
+use milena_common::{Now, Uuid};
+use milena_protocol::ErrorCode;
+use parking_lot::Mutex;
+
+/// "No session": close the one named, if any.
+const FINAL_EPOCH: i32 = -1;
+/// "A new session, if there is room."
+const INITIAL_EPOCH: i32 = 0;
+/// A session that was not used for so long must make room.
+const STALE_MS: u64 = 120_000;
+
+/// How a client names a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TopicRef {
+    Id(Uuid),
+    Name(Arc<str>),
+}
+
+/// One partition as a client asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionPart {
+    pub topic: TopicRef,
+    pub partition: i32,
+    pub current_leader_epoch: i32,
+    pub fetch_offset: i64,
+    pub last_fetched_epoch: i32,
+    pub log_start_offset: i64,
+    pub max_bytes: i32,
+}
+
+/// What a request says about its session.
+#[derive(Debug, Clone)]
+pub struct SessionRequest {
+    pub session_id: i32,
+    pub session_epoch: i32,
+    /// Topics are named by id.
+    pub by_id: bool,
+    pub follower: bool,
+    pub parts: Vec<SessionPart>,
+    pub forgotten: Vec<(TopicRef, i32)>,
+}
+
+/// What was found in one partition, as far as sessions care.
+#[derive(Debug, Clone, Copy)]
+pub struct PartNews {
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+    pub has_records: bool,
+    pub failed: bool,
+    pub diverging: bool,
+}
+
+/// The session cannot go on; the client begins a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionError {
+    NotFound,
+    InvalidEpoch,
+    TopicIds,
+}
+
+impl SessionError {
+    pub fn code(self) -> ErrorCode {
+        match self {
+            SessionError::NotFound => ErrorCode::FetchSessionIdNotFound,
+            SessionError::InvalidEpoch => ErrorCode::InvalidFetchSessionEpoch,
+            SessionError::TopicIds => ErrorCode::FetchSessionTopicIdError,
+        }
+    }
+}
+
+/// A request whose partitions are known in full.
+pub struct FetchContext {
+    pub parts: Vec<SessionPart>,
+    kind: Kind,
+}
+
+enum Kind {
+    Sessionless,
+    /// All partitions were named; a session may begin.
+    Full {
+        by_id: bool,
+        follower: bool,
+    },
+    Incremental {
+        session: Arc<Mutex<Session>>,
+        epoch: i32,
+    },
+}
+
+type Key = (TopicRef, i32);
+
+struct Cached {
+    part: SessionPart,
+    place: u64,
+    high_watermark: i64,
+    log_start_offset: i64,
+}
+
+struct Session {
+    id: i32,
+    by_id: bool,
+    follower: bool,
+    created_ms: u64,
+    /// The epoch that the next request must have.
+    epoch: i32,
+    parts: HashMap<Key, Cached>,
+    /// Who was answered with records goes to the end, so that all have their turn.
+    order: BTreeMap<u64, Key>,
+    next_place: u64,
+}
+
+impl Session {
+    fn put(&mut self, part: SessionPart) {
+        let key = (part.topic.clone(), part.partition);
+        if let Some(cached) = self.parts.get_mut(&key) {
+            cached.part = part;
+            return;
+        }
+        let place = self.take_place();
+        self.order.insert(place, key.clone());
+        self.parts.insert(key, Cached { part, place, high_watermark: -1, log_start_offset: -1 });
+    }
+
+    fn remove(&mut self, key: &Key) {
+        if let Some(cached) = self.parts.remove(key) {
+            self.order.remove(&cached.place);
+        }
+    }
+
+    fn take_place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+
+    /// Whether the answer must name the partition; remembers what it says.
+    fn learn(&mut self, key: &Key, news: &PartNews) -> bool {
+        let place = self.next_place + 1;
+        let Some(cached) = self.parts.get_mut(key) else { return true };
+        let told = news.has_records
+            || news.failed
+            || news.diverging
+            || cached.high_watermark != news.high_watermark
+            || cached.log_start_offset != news.log_start_offset;
+        cached.log_start_offset = news.log_start_offset;
+        // after an error the next answer names the partition in any case
+        cached.high_watermark = if news.failed { -1 } else { news.high_watermark };
+        if news.has_records {
+            self.order.remove(&cached.place);
+            cached.place = place;
+            self.order.insert(place, key.clone());
+            self.next_place = place;
+        }
+        told
+    }
+
+    fn all_parts(&self) -> Vec<SessionPart> {
+        self.order.values().filter_map(|key| self.parts.get(key)).map(|cached| cached.part.clone()).collect()
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    sessions: HashMap<i32, (Entry, Arc<Mutex<Session>>)>,
+    /// By time of the last use.
+    by_use: BTreeMap<(u64, i32), ()>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    last_used_ms: u64,
+    created_ms: u64,
+    follower: bool,
+    size: usize,
+}
+
+impl Cache {
+    fn remove(&mut self, id: i32) -> Option<Arc<Mutex<Session>>> {
+        let (entry, session) = self.sessions.remove(&id)?;
+        self.by_use.remove(&(entry.last_used_ms, id));
+        Some(session)
+    }
+
+    fn touch(&mut self, id: i32, now: Now) -> Option<Arc<Mutex<Session>>> {
+        let (entry, session) = self.sessions.get_mut(&id)?;
+        self.by_use.remove(&(entry.last_used_ms, id));
+        entry.last_used_ms = now.mono_ms;
+        self.by_use.insert((now.mono_ms, id), ());
+        Some(Arc::clone(session))
+    }
+
+    /// Makes room: a stale session goes, else one that is old enough and counts less than the new one: a consumer's for a follower's,
+    /// a smaller one for a larger.
+    fn evict(&mut self, follower: bool, size: usize, now: Now) -> bool {
+        let old = |since: u64| now.mono_ms.saturating_sub(since) > STALE_MS;
+        let stale = self.by_use.first_key_value().map(|(key, ())| *key).filter(|(used, _)| old(*used));
+        let lesser = || {
+            let rank = |entry: &Entry, id: i32| (entry.follower, entry.size, id);
+            let least = self.sessions.iter().map(|(id, (entry, _))| (rank(entry, *id), *entry)).min_by_key(|(r, _)| *r);
+            let ((is_follower, its_size, id), entry) = least?;
+            let replaceable =
+                (is_follower, its_size) < (follower, size) && (old(entry.created_ms) || follower > is_follower);
+            replaceable.then_some(id)
+        };
+        match stale.map(|(_, id)| id).or_else(lesser) {
+            Some(id) => self.remove(id).is_some(),
+            None => false,
+        }
+    }
+}
+
+/// The cache of sessions.
+pub struct FetchSessions {
+    slots: usize,
+    cache: Mutex<Cache>,
+}
+
+impl FetchSessions {
+    pub fn new(slots: usize) -> FetchSessions {
+        FetchSessions { slots, cache: Mutex::default() }
+    }
+
+    /// Sessions that there are.
+    pub fn len(&self) -> usize {
+        self.cache.lock().sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Resolves what a request means.
+    ///
+    /// # Errors
+    /// It names a session that is not there or not in that state.
+    pub fn begin(&self, request: SessionRequest, now: Now) -> Result<FetchContext, SessionError> {
+        let SessionRequest { session_id, session_epoch, by_id, follower, parts, forgotten } = request;
+        if session_epoch == FINAL_EPOCH || session_epoch == INITIAL_EPOCH {
+            if session_id != 0 {
+                self.cache.lock().remove(session_id);
+            }
+            let kind = if session_epoch == FINAL_EPOCH { Kind::Sessionless } else { Kind::Full { by_id, follower } };
+            return Ok(FetchContext { parts, kind });
+        }
+        let found = self.cache.lock().touch(session_id, now).ok_or(SessionError::NotFound)?;
+        let mut session = found.lock();
+        if session.epoch != session_epoch {
+            return Err(SessionError::InvalidEpoch);
+        }
+        if session.by_id != by_id {
+            return Err(SessionError::TopicIds);
+        }
+        session.epoch = next_epoch(session_epoch);
+        for part in parts {
+            session.put(part);
+        }
+        for key in &forgotten {
+            session.remove(key);
+        }
+        let (epoch, all) = (session.epoch, session.all_parts());
+        drop(session);
+        if all.len() > MAX_FETCH_SESSION_PARTITIONS {
+            self.cache.lock().remove(session_id);
+            return Err(SessionError::NotFound);
+        }
+        if all.is_empty() {
+            self.cache.lock().remove(session_id);
+            return Ok(FetchContext { parts: all, kind: Kind::Sessionless });
+        }
+        if let Some((entry, _)) = self.cache.lock().sessions.get_mut(&session_id) {
+            entry.size = all.len();
+        }
+        Ok(FetchContext { parts: all, kind: Kind::Incremental { session: found, epoch } })
+    }
+
+    /// What the answer says: the session's id (0: none), and per partition whether it is named.
+    ///
+    /// # Errors
+    /// Another request of the same session came between.
+    pub fn finish(&self, context: FetchContext, news: &[PartNews], now: Now) -> Result<(i32, Vec<bool>), SessionError> {
+        match context.kind {
+            Kind::Sessionless => Ok((0, vec![true; news.len()])),
+            Kind::Full { by_id, follower } => {
+                let id = self.create(context.parts, news, by_id, follower, now);
+                Ok((id, vec![true; news.len()]))
+            }
+            Kind::Incremental { session, epoch } => {
+                let mut session = session.lock();
+                if session.epoch != epoch {
+                    return Err(SessionError::InvalidEpoch);
+                }
+                let named = context.parts.into_iter().zip(news);
+                let named = named.map(|(part, news)| session.learn(&(part.topic, part.partition), news)).collect();
+                Ok((session.id, named))
+            }
+        }
+    }
+
+    fn create(&self, parts: Vec<SessionPart>, news: &[PartNews], by_id: bool, follower: bool, now: Now) -> i32 {
+        if parts.len() > MAX_FETCH_SESSION_PARTITIONS {
+            return 0;
+        }
+        let mut cache = self.cache.lock();
+        if cache.sessions.len() >= self.slots && !cache.evict(follower, parts.len(), now) {
+            return 0;
+        }
+        if self.slots == 0 {
+            return 0;
+        }
+        let id = loop {
+            let bytes = Uuid::random().to_u128();
+            let id = (bytes as u32 & 0x7fff_ffff) as i32;
+            if id != 0 && !cache.sessions.contains_key(&id) {
+                break id;
+            }
+        };
+        let mut session = Session {
+            id,
+            by_id,
+            follower,
+            created_ms: now.mono_ms,
+            epoch: next_epoch(INITIAL_EPOCH),
+            parts: HashMap::with_capacity(parts.len()),
+            order: BTreeMap::new(),
+            next_place: 0,
+        };
+        for (part, news) in parts.into_iter().zip(news) {
+            let key = (part.topic.clone(), part.partition);
+            session.put(part);
+            if let Some(cached) = session.parts.get_mut(&key) {
+                cached.high_watermark = news.high_watermark;
+                cached.log_start_offset = news.log_start_offset;
+            }
+        }
+        let entry = Entry {
+            last_used_ms: now.mono_ms,
+            created_ms: session.created_ms,
+            follower: session.follower,
+            size: session.parts.len(),
+        };
+        cache.by_use.insert((now.mono_ms, id), ());
+        cache.sessions.insert(id, (entry, Arc::new(Mutex::new(session))));
+        id
+    }
+}
+
+/// After the largest epoch comes 1.
+fn next_epoch(epoch: i32) -> i32 {
+    epoch.checked_add(1).unwrap_or(1)
+}

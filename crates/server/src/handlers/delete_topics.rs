@@ -1,0 +1,48 @@
+//! DeleteTopics (key 20), versions 0-6 (KIP-4, KIP-322, KIP-516). The controller decides; the answer waits until it is committed, at most
+//! the request's timeout. The replicas delete their logs after that.
+//!
+//! Without an authorizer everybody may delete topics.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use milena_common::Uuid;
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::delete_topics_response::DeletableTopicResult;
+use milena_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
+
+use crate::broker::Broker;
+use crate::patience::within;
+use crate::request::{Handler, Reply, RequestContext};
+
+pub(crate) struct DeleteTopics;
+
+impl Handler for DeleteTopics {
+    type Request = DeleteTopicsRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=6;
+
+    async fn handle(
+        cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: DeleteTopicsRequest,
+    ) -> Reply<DeleteTopicsResponse> {
+        let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
+        let asked: Vec<_> =
+            by_name.chain(request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id))).collect();
+        let answer = within(request.timeout_ms, broker.controller.delete_topics(request)).await;
+        Reply::Now(answer.unwrap_or_else(|error| {
+            // Clients before version 3 do not know TOPIC_DELETION_DISABLED.
+            let code = match error.code {
+                ErrorCode::TopicDeletionDisabled if cx.api_version < 3 => ErrorCode::InvalidRequest,
+                code => code,
+            };
+            let failed = |(name, topic_id)| DeletableTopicResult {
+                name,
+                topic_id,
+                error_code: code.code(),
+                error_message: error.message.clone(),
+            };
+            DeleteTopicsResponse { responses: asked.into_iter().map(failed).collect(), ..Default::default() }
+        }))
+    }
+}

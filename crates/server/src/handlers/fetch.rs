@@ -1,0 +1,318 @@
+//! Fetch (key 1), versions 0-18: reads records for consumers and followers, and waits for them if there are too few.
+//!
+//! 4 isolation levels, 5 log starts, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 10 zstd (KIP-110), 11 followers may serve consumers
+//! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
+//! converted to magic 0 or 1.
+//! Gaps: no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use milena_common::{TopicPartition, Uuid};
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+};
+use milena_protocol::messages::{FetchRequest, FetchResponse};
+use milena_protocol::records::{Compression, DecompressLimit, RecordsError, batches, legacy};
+use milena_replica::{
+    FetchContext, FetchParams, FetchPart, FetchedPart, PartNews, ReplicaError, SessionPart, SessionRequest, TopicRef,
+};
+
+use crate::broker::Broker;
+use crate::leader_hint::LeaderHints;
+use crate::request::{Handler, Reply, RequestContext};
+
+pub(crate) struct Fetch;
+
+/// The first version whose response has a limit of its own; before, every partition may exceed its limit by one batch.
+const FIRST_MAX_BYTES: i16 = 3;
+/// The first version that understands magic 2.
+const FIRST_MAGIC_2: i16 = 4;
+/// The first version that may be told of storage errors; older ones look for another leader.
+const FIRST_STORAGE_ERROR: i16 = 6;
+/// The first version that understands zstd.
+const FIRST_ZSTD: i16 = 10;
+/// The first version of consumers that followers may serve.
+const FIRST_FROM_FOLLOWER: i16 = 11;
+const FIRST_TOPIC_ID: i16 = 13;
+const FIRST_REPLICA_STATE: i16 = 15;
+/// The first version that is told where the leader is.
+const FIRST_LEADER_HINT: i16 = 16;
+/// Stretches without anything an old consumer understands that are passed over in one fetch.
+const MAX_SKIPS: usize = 64;
+
+/// A fetch on its way.
+struct Fetching {
+    cx: RequestContext,
+    broker: Arc<Broker>,
+    params: FetchParams,
+    context: FetchContext,
+    /// The name of each of the context's partitions, or why it is not read.
+    names: Vec<Result<TopicPartition, ReplicaError>>,
+    /// Those that are read.
+    parts: Vec<FetchPart>,
+}
+
+impl Handler for Fetch {
+    type Request = FetchRequest;
+    const VERSIONS: RangeInclusive<i16> = 0..=18;
+
+    async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: FetchRequest) -> Reply<FetchResponse> {
+        let params = params(cx, broker, &request);
+        let session = session_request(cx, request, params.replica_id >= 0);
+        let context = match broker.replicas.sessions().begin(session, broker.clock.now()) {
+            Ok(context) => context,
+            Err(error) => return Reply::Now(FetchResponse { error_code: error.code().code(), ..Default::default() }),
+        };
+        let fetching = Fetching::new(cx.clone(), Arc::clone(broker), params, context);
+        let results = broker.replicas.fetch_now(&fetching.params, &fetching.parts);
+        if broker.replicas.is_enough(&fetching.params, &results) {
+            return Reply::Now(fetching.answer(results));
+        }
+        Reply::Later(Box::pin(async move {
+            let replicas = Arc::clone(&fetching.broker.replicas);
+            let results = replicas.fetch_more(&fetching.params, &fetching.parts, results).await;
+            fetching.answer(results)
+        }))
+    }
+}
+
+fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> FetchParams {
+    let replica_id = match cx.api_version >= FIRST_REPLICA_STATE {
+        true => request.replica_state.replica_id,
+        false => request.replica_id,
+    };
+    let max_bytes = size(request.max_bytes.min(broker.replicas.config().fetch_max_bytes));
+    FetchParams {
+        replica_id,
+        read_committed: request.isolation_level == 1,
+        from_follower: cx.api_version >= FIRST_FROM_FOLLOWER,
+        max_wait_ms: u64::try_from(request.max_wait_ms).unwrap_or(0),
+        min_bytes: size(request.min_bytes).min(max_bytes),
+        max_bytes,
+        one_batch_each: cx.api_version < FIRST_MAX_BYTES,
+    }
+}
+
+fn size(bytes: i32) -> usize {
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+fn session_request(cx: &RequestContext, request: FetchRequest, follower: bool) -> SessionRequest {
+    let by_id = cx.api_version >= FIRST_TOPIC_ID;
+    let topic_ref = |name: String, id: Uuid| if by_id { TopicRef::Id(id) } else { TopicRef::Name(name.into()) };
+    let mut parts = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+    for topic in request.topics {
+        let name = topic_ref(topic.topic, topic.topic_id);
+        parts.extend(topic.partitions.into_iter().map(|partition| SessionPart {
+            topic: name.clone(),
+            partition: partition.partition,
+            current_leader_epoch: partition.current_leader_epoch,
+            fetch_offset: partition.fetch_offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            log_start_offset: partition.log_start_offset,
+            max_bytes: partition.partition_max_bytes,
+        }));
+    }
+    let mut forgotten = Vec::new();
+    for topic in request.forgotten_topics_data {
+        let name = topic_ref(topic.topic, topic.topic_id);
+        forgotten.extend(topic.partitions.into_iter().map(|partition| (name.clone(), partition)));
+    }
+    let (session_id, session_epoch) = (request.session_id, request.session_epoch);
+    SessionRequest { session_id, session_epoch, by_id, follower, parts, forgotten }
+}
+
+impl Fetching {
+    fn new(cx: RequestContext, broker: Arc<Broker>, params: FetchParams, context: FetchContext) -> Fetching {
+        let image = broker.metadata.image();
+        let resolve = |part: &SessionPart| {
+            let (topic, unknown) = match &part.topic {
+                TopicRef::Id(id) => (image.topics.by_id(*id), ReplicaError::UnknownTopicId),
+                TopicRef::Name(name) => (image.topics.by_name(name), ReplicaError::UnknownTopicOrPartition),
+            };
+            let topic = topic.ok_or(unknown)?;
+            let known = topic.partition(part.partition).is_some();
+            let name = TopicPartition::new(Arc::clone(&topic.name), part.partition);
+            if known { Ok(name) } else { Err(ReplicaError::UnknownTopicOrPartition) }
+        };
+        let names: Vec<_> = context.parts.iter().map(resolve).collect();
+        let parts = context.parts.iter().zip(&names).filter_map(|(part, name)| {
+            Some(FetchPart {
+                partition: name.as_ref().ok()?.clone(),
+                topic_id: match &part.topic {
+                    TopicRef::Id(id) => *id,
+                    TopicRef::Name(_) => Uuid::ZERO,
+                },
+                current_leader_epoch: part.current_leader_epoch,
+                fetch_offset: part.fetch_offset,
+                last_fetched_epoch: part.last_fetched_epoch,
+                log_start_offset: part.log_start_offset,
+                max_bytes: size(part.max_bytes),
+            })
+        });
+        let parts = parts.collect();
+        Fetching { cx, broker, params, context, names, parts }
+    }
+
+    /// Words what was found, and lets the session leave out what has no news.
+    fn answer(self, results: Vec<FetchedPart>) -> FetchResponse {
+        let Fetching { cx, broker, params, context, names, parts } = self;
+        let image = broker.metadata.image();
+        let mut hints = LeaderHints::new(&image, &cx.connection.listener);
+        let (mut read, mut asked) = (results.into_iter(), parts.into_iter());
+        let mut news = Vec::with_capacity(names.len());
+        let mut data = Vec::with_capacity(names.len());
+        for (part, name) in context.parts.iter().zip(&names) {
+            let fetched = match name {
+                Ok(_) => {
+                    let fetched = read.next().unwrap_or_default();
+                    match asked.next() {
+                        Some(asked) if cx.api_version < FIRST_ZSTD => fit(&cx, &broker, &params, asked, fetched),
+                        _ => fetched,
+                    }
+                }
+                Err(error) => FetchedPart::failed(error.clone()),
+            };
+            news.push(PartNews {
+                high_watermark: fetched.high_watermark,
+                log_start_offset: fetched.log_start_offset,
+                has_records: !fetched.records.is_empty(),
+                failed: fetched.error.is_some(),
+                diverging: fetched.diverging_epoch.is_some(),
+            });
+            let mut told = word(&cx, part.partition, fetched);
+            let code = ErrorCode::from_code(told.error_code);
+            if cx.api_version >= FIRST_LEADER_HINT
+                && matches!(code, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch)
+                && let Ok(name) = name
+            {
+                let (leader_id, leader_epoch) = hints.leader_of(&name.topic, name.partition);
+                told.current_leader = LeaderIdAndEpoch { leader_id, leader_epoch };
+            }
+            data.push((part.topic.clone(), told));
+        }
+        let (session_id, named) = match broker.replicas.sessions().finish(context, &news, broker.clock.now()) {
+            Ok(finished) => finished,
+            Err(error) => return FetchResponse { error_code: error.code().code(), ..Default::default() },
+        };
+        let named = data.into_iter().zip(named).filter_map(|(data, named)| named.then_some(data));
+        let node_endpoints = (hints.nodes().into_iter())
+            .map(|node| NodeEndpoint {
+                node_id: node.id,
+                host: node.endpoint.host,
+                port: i32::from(node.endpoint.port),
+                rack: node.rack,
+            })
+            .collect();
+        FetchResponse { session_id, responses: by_topic(named), node_endpoints, ..Default::default() }
+    }
+}
+
+/// Neighbours of the same topic together.
+fn by_topic(data: impl Iterator<Item = (TopicRef, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<(TopicRef, FetchableTopicResponse)> = Vec::new();
+    for (topic, data) in data {
+        match topics.last_mut() {
+            Some((last, response)) if *last == topic => response.partitions.push(data),
+            _ => {
+                let mut response = FetchableTopicResponse { partitions: vec![data], ..Default::default() };
+                match &topic {
+                    TopicRef::Id(id) => response.topic_id = *id,
+                    TopicRef::Name(name) => response.topic = name.to_string(),
+                }
+                topics.push((topic, response));
+            }
+        }
+    }
+    topics.into_iter().map(|(_, response)| response).collect()
+}
+
+fn word(cx: &RequestContext, partition_index: i32, fetched: FetchedPart) -> PartitionData {
+    let code = match fetched.error.as_ref().map_or(ErrorCode::None, ReplicaError::code) {
+        ErrorCode::KafkaStorageError if cx.api_version < FIRST_STORAGE_ERROR => ErrorCode::NotLeaderOrFollower,
+        code => code,
+    };
+    let aborted = |found: Vec<milena_log::AbortedTransaction>| {
+        let word = |a: milena_log::AbortedTransaction| AbortedTransaction {
+            producer_id: a.producer_id,
+            first_offset: a.first_offset,
+        };
+        found.into_iter().map(word).collect()
+    };
+    PartitionData {
+        partition_index,
+        error_code: code.code(),
+        high_watermark: fetched.high_watermark,
+        last_stable_offset: fetched.last_stable_offset,
+        log_start_offset: fetched.log_start_offset,
+        diverging_epoch: fetched
+            .diverging_epoch
+            .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
+        aborted_transactions: fetched.aborted_transactions.map(aborted),
+        records: Some(fetched.records),
+        ..Default::default()
+    }
+}
+
+/// One piece; several are copied together.
+fn contiguous(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([one]) => one,
+        Err(several) => Bytes::from(several.concat()),
+    }
+}
+
+/// Makes of records what an old client understands: no zstd, and before version 4 no magic 2.
+fn fit(cx: &RequestContext, broker: &Broker, params: &FetchParams, mut part: FetchPart, mut fetched: FetchedPart) -> FetchedPart {
+    for _ in 0..MAX_SKIPS {
+        if fetched.records.is_empty() {
+            break;
+        }
+        let stored = contiguous(std::mem::take(&mut fetched.records));
+        let fitted = match cx.api_version {
+            FIRST_MAGIC_2.. => without_zstd(&stored).map(|records| (vec![records], part.fetch_offset)),
+            version => {
+                let magic = if version < 2 { 0 } else { 1 };
+                let converted = legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
+                converted.map(|converted| (converted.records, converted.next_offset))
+            }
+        };
+        match fitted {
+            Ok((records, next_offset)) => {
+                fetched.records = records;
+                if !fetched.records.is_empty() || next_offset <= part.fetch_offset {
+                    break;
+                }
+                // nothing but markers: an old consumer would ask for them for ever
+                part.fetch_offset = next_offset;
+                let again = broker.replicas.fetch_now(params, std::slice::from_ref(&part));
+                fetched = again.into_iter().next().unwrap_or_default();
+            }
+            Err(error) => return FetchedPart::failed(unreadable(error)),
+        }
+    }
+    fetched
+}
+
+/// The records before the first batch in zstd; the error of a codec if that is the first.
+fn without_zstd(stored: &Bytes) -> Result<Bytes, RecordsError> {
+    let mut end = 0;
+    for batch in batches(stored.clone()) {
+        let batch = batch?;
+        if batch.compression() == Ok(Compression::Zstd) {
+            return if end == 0 { Err(RecordsError::Codec(Compression::Zstd.id())) } else { Ok(stored.slice(..end)) };
+        }
+        end += batch.size_in_bytes();
+    }
+    Ok(stored.clone())
+}
+
+fn unreadable(error: RecordsError) -> ReplicaError {
+    match error {
+        RecordsError::Codec(_) => ReplicaError::UnsupportedCompression,
+        error => ReplicaError::Unreadable(error.to_string()),
+    }
+}
