@@ -4,6 +4,8 @@
 //! that touch many partitions. Decisions are made in `group`, order and commits in `shard`. Handlers authorise, resolve topic
 //! ids to names and check that topics exist before they call.
 
+mod transactions;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -31,6 +33,8 @@ use crate::group::{
 };
 use crate::shard::Runtime;
 use crate::writer::PartitionWriter;
+
+pub use transactions::txn_commit_error;
 
 /// The coordinator of consumer groups on this broker. Cheap to clone.
 #[derive(Clone)]

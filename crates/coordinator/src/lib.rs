@@ -18,11 +18,14 @@ pub mod testing;
 mod txn;
 mod writer;
 
-pub use coordinator::{GroupCoordinator, partition_for};
+pub use coordinator::{GroupCoordinator, partition_for, txn_commit_error};
 pub use group::{GroupConfig, GroupContext, GroupKind, GroupRecord, GroupShard, Parked};
 pub use shard::{OnEffect, ReplyId, Runtime, Shard};
 pub use txn::{
     Completion, Ended, InitProducer, MarkerWriter, ProducerIdSource, Step, TRANSACTION_VERSION_2, Transaction,
-    TransactionCoordinator, TxnConfig, TxnFilter, TxnMarker, TxnRecord, TxnShard,
+    TransactionCoordinator, TxnConfig, TxnFilter, TxnRecord, TxnShard,
 };
-pub use writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
+pub use writer::{
+    BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
+    TxnMarker, Verified,
+};

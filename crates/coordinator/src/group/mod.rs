@@ -14,6 +14,7 @@ pub(crate) mod record;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod txn_offsets;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -25,19 +25,7 @@ use super::{
 };
 use crate::coordinator::{partition_for, to_client};
 use crate::shard::Runtime;
-use crate::writer::{BoxFuture, PartitionWriter};
-
-/// The end of one producer's transaction, as the logs of its partitions record it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TxnMarker {
-    pub producer_id: i64,
-    pub producer_epoch: i16,
-    pub committed: bool,
-    /// Leader epoch of the coordinator's partition: fences coordinators of the past.
-    pub coordinator_epoch: i32,
-    /// With 2 and above the marker's epoch must be a new one (KIP-890, KIP-1228).
-    pub transaction_version: i16,
-}
+use crate::writer::{BoxFuture, PartitionWriter, TxnMarker};
 
 /// How markers get to the partitions of a transaction. The broker implements it, tests do in memory.
 pub trait MarkerWriter: Send + Sync + 'static {

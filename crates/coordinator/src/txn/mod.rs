@@ -27,7 +27,7 @@ use milena_protocol::ErrorCode;
 
 pub use admin::TxnFilter;
 pub use config::TxnConfig;
-pub use coordinator::{MarkerWriter, ProducerIdSource, TransactionCoordinator, TxnMarker};
+pub use coordinator::{MarkerWriter, ProducerIdSource, TransactionCoordinator};
 pub use end::Ended;
 pub use hard::Transaction;
 pub use init::InitProducer;
