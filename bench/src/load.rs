@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::Arguments;
 use crate::server::Server;
-use crate::usage::Cpu;
+use crate::usage::{Cpu, fine_cpu, memory_mb};
 
 const PARTITIONS: i32 = 6;
 
@@ -27,12 +27,19 @@ pub enum Row {
     Throughput { bytes: usize },
     /// Produces single records of 1 KB at this rate per second, each a request of its own.
     Paced { per_second: u64 },
+    /// Nothing is asked.
+    Idle,
 }
 
 impl Row {
     /// Every row, in the order of the table.
     pub fn all() -> Vec<Row> {
-        vec![Row::Throughput { bytes: 100 }, Row::Throughput { bytes: 1000 }, Row::Paced { per_second: 1000 }]
+        vec![
+            Row::Idle,
+            Row::Throughput { bytes: 100 },
+            Row::Throughput { bytes: 1000 },
+            Row::Paced { per_second: 1000 },
+        ]
     }
 
     /// As the table names it.
@@ -40,6 +47,7 @@ impl Row {
         match self {
             Row::Throughput { bytes } => format!("{bytes} B"),
             Row::Paced { per_second } => format!("1 KB at {per_second}/s unbatched"),
+            Row::Idle => "idle".into(),
         }
     }
 }
@@ -49,7 +57,21 @@ pub fn run(row: Row, server: &Server, arguments: &Arguments) -> Result<Vec<(Stri
     match row {
         Row::Throughput { bytes } => throughput(row, bytes, server, arguments.megabytes * 1_000_000),
         Row::Paced { per_second } => paced(row, per_second, server, arguments.seconds),
+        Row::Idle => idle(row, server, arguments.seconds),
     }
+}
+
+fn idle(row: Row, server: &Server, seconds: u64) -> Result<Vec<(String, f64)>> {
+    // what a start leaves to do
+    std::thread::sleep(Duration::from_secs(2));
+    let (cpu, begin) = (fine_cpu(server.pid())?, Instant::now());
+    std::thread::sleep(Duration::from_secs(seconds));
+    let used = (fine_cpu(server.pid())? - cpu) / begin.elapsed().as_secs_f64();
+    let name = row.name();
+    Ok(vec![
+        (format!("{name}: memory (MB)"), memory_mb(server.pid())?),
+        (format!("{name}: CPU (% of a core)"), used * 100.0),
+    ])
 }
 
 fn throughput(row: Row, bytes: usize, server: &Server, total: u64) -> Result<Vec<(String, f64)>> {

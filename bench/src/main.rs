@@ -24,7 +24,7 @@ struct Arguments {
     /// Megabytes that a throughput row produces and consumes.
     #[arg(long, default_value_t = 1000)]
     megabytes: u64,
-    /// Seconds that a row of paced requests lasts.
+    /// Seconds that a row of paced requests, or of none, lasts.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Only rows whose name contains this.

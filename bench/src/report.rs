@@ -58,6 +58,7 @@ fn show(v: f64) -> String {
     match v.abs() {
         a if a >= 100.0 => format!("{v:.0}"),
         a if a >= 10.0 => format!("{v:.1}"),
-        _ => format!("{v:.2}"),
+        a if a >= 0.1 => format!("{v:.2}"),
+        _ => format!("{v:.3}"),
     }
 }

@@ -30,10 +30,29 @@ impl Cpu {
     }
 }
 
+/// CPU seconds of the threads that a process has, to the nanosecond: for stretches in which a tick of the clock is too coarse.
+pub fn fine_cpu(pid: u32) -> Result<f64> {
+    let mut ns = 0.0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).context("the server's threads")?.flatten() {
+        let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        ns += text.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    Ok(ns / 1e9)
+}
+
+/// The memory that the process has resident now, in MB.
+pub fn memory_mb(pid: u32) -> Result<f64> {
+    status_mb(pid, "VmRSS:")
+}
+
 /// The most memory that the process had resident at once, in MB.
 pub fn peak_memory_mb(pid: u32) -> Result<f64> {
+    status_mb(pid, "VmHWM:")
+}
+
+fn status_mb(pid: u32, field: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("VmHWM")?;
+    let line = text.lines().find_map(|l| l.strip_prefix(field)).context("a field of /proc/PID/status")?;
     Ok(line.trim().trim_end_matches(" kB").trim().parse::<f64>()? / 1024.0)
 }
 

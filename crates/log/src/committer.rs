@@ -89,6 +89,11 @@ impl Committer {
         self.shared.failed.load(Ordering::Acquire)
     }
 
+    /// The directory is offline from now on: something other than a sync failed for good.
+    pub fn fail(&self) {
+        self.shared.failed.store(true, Ordering::Release);
+    }
+
     /// Commits what is there and ends the thread.
     pub fn stop(&self) {
         self.shared.queue.lock().stopping = true;

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 
@@ -26,6 +27,10 @@ pub trait File: Send + Sync {
     fn start_writeback(&self);
     /// Data (and the size) are on disk when this returns.
     fn sync_data(&self) -> io::Result<()>;
+    /// When it was last written, in milliseconds since 1970.
+    fn modified_ms(&self) -> io::Result<i64>;
+    /// Says that it was last written then.
+    fn set_modified_ms(&self, ms: i64) -> io::Result<()>;
 }
 
 /// A file system.
@@ -120,6 +125,15 @@ impl File for fs::File {
 
     fn sync_data(&self) -> io::Result<()> {
         fs::File::sync_data(self)
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        let since = self.metadata()?.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn set_modified_ms(&self, ms: i64) -> io::Result<()> {
+        self.set_modified(UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs()))
     }
 }
 

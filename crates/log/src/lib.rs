@@ -5,6 +5,7 @@
 
 mod cache;
 pub mod checkpoint;
+mod cleaner;
 mod committer;
 mod error;
 pub mod fs;
@@ -15,9 +16,12 @@ mod log_manager;
 mod producer_state;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod testing;
 mod unified_log;
 pub mod validate;
 
+pub use cleaner::{Cleaned, CleanedRound, CleanerOptions};
 pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use leader_epoch::EpochEntry;

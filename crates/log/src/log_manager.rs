@@ -16,6 +16,8 @@ use milena_common::{Now, TopicPartition, Uuid};
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::checkpoint::{self, MetaProperties, Offsets};
+use crate::cleaner::clean_offsets::CleanOffsets;
+use crate::cleaner::{Cleaned, CleanerOptions, LogCleaner, Pool};
 use crate::committer::Committer;
 use crate::error::{At as _, LogError};
 use crate::fs::{Fs, RealFs};
@@ -52,10 +54,19 @@ pub struct LogDir {
     pub online: bool,
 }
 
+impl LogDir {
+    /// Bytes of the file system it is on, all and free for us.
+    pub fn space(&self) -> Option<(u64, u64)> {
+        let stat = rustix::fs::statvfs(&self.path).ok()?;
+        Some((stat.f_blocks.saturating_mul(stat.f_frsize), stat.f_bavail.saturating_mul(stat.f_frsize)))
+    }
+}
+
 struct Dir {
     path: PathBuf,
     id: Uuid,
     committer: Arc<Committer>,
+    clean_offsets: Arc<CleanOffsets>,
     /// Where the run before this one said that it shut down cleanly.
     clean: bool,
     recovery_points: Offsets,
@@ -102,6 +113,8 @@ pub struct LogManager {
     doomed: Mutex<Vec<Doomed>>,
     stop: Arc<Stop>,
     housekeeper: Mutex<Option<JoinHandle<()>>>,
+    cleaner: LogCleaner,
+    cleaner_threads: Pool,
     closed: AtomicBool,
 }
 
@@ -121,6 +134,8 @@ impl LogManager {
             dirs.push(open_dir(&fs, path)?);
         }
         let manager = Arc::new(LogManager {
+            cleaner: LogCleaner::new(Arc::clone(&options.clock)),
+            cleaner_threads: Pool::default(),
             options,
             fs,
             dirs,
@@ -201,6 +216,7 @@ impl LogManager {
         UnifiedLog::open(LogOptions {
             fs: Arc::clone(&self.fs),
             committer: Arc::clone(&dir.committer),
+            clean_offsets: Arc::clone(&dir.clean_offsets),
             dir: path,
             topic_partition: tp.clone(),
             topic_id,
@@ -299,6 +315,8 @@ impl LogManager {
         name.truncate(255 - suffix.len());
         let to = dir.path.join(name + &suffix);
         log.retire(&to)?;
+        self.cleaner.forget(tp);
+        dir.clean_offsets.remove(tp)?;
         Ok(Some((log, to)))
     }
 
@@ -337,13 +355,53 @@ impl LogManager {
 
     /// Deletes what retention allows to.
     pub fn apply_retention(&self) {
+        self.apply_retention_to(|_| true);
+    }
+
+    fn apply_retention_to(&self, to: impl Fn(&TopicConfig) -> bool) {
         let now = self.options.clock.now();
-        for (tp, log) in self.all() {
+        for (tp, log) in self.all().into_iter().filter(|(_, log)| to(&log.config())) {
             match log.delete_old_segments(now) {
                 Ok(files) => self.doom(files, u64::try_from(log.config().file_delete_delay_ms).unwrap_or(0)),
                 Err(e) => tracing::error!(partition = %tp, error = %e, "retention failed"),
             }
         }
+    }
+
+    /// Starts the threads that compact, or changes what they may use.
+    pub fn set_cleaner(self: &Arc<Self>, options: CleanerOptions) {
+        self.cleaner.set_options(options);
+        let threads = if options.enabled && !self.closed.load(Ordering::Acquire) { options.threads } else { 0 };
+        if let Err(error) = self.cleaner_threads.resize(&Arc::downgrade(self), threads) {
+            tracing::error!(%error, "a thread of the cleaner could not be started");
+        }
+    }
+
+    /// As last set.
+    pub fn cleaner_options(&self) -> CleanerOptions {
+        self.cleaner.options()
+    }
+
+    /// Compacts the log that needs it most, if one does. `sleep` waits that many milliseconds and says whether to go on; the cleaner's threads
+    /// call this.
+    pub fn clean_dirtiest_log(&self, sleep: &(dyn Fn(u64) -> bool + Sync)) -> Option<Cleaned> {
+        let mut doomed = Vec::new();
+        let cleaned = self.cleaner.clean_dirtiest(&self.all(), sleep, &mut doomed);
+        if let Some(Cleaned::Round(tp, _) | Cleaned::Nothing(tp, _)) = &cleaned {
+            let delay_ms = self.get(tp).map_or(0, |log| log.config().file_delete_delay_ms);
+            self.doom(doomed, u64::try_from(delay_ms).unwrap_or(0));
+        }
+        cleaned
+    }
+
+    /// Logs that are damaged and therefore not compacted.
+    pub fn uncleanable_logs(&self) -> Vec<TopicPartition> {
+        self.cleaner.uncleanable()
+    }
+
+    /// Retention of compacted logs, which Kafka's cleaner applies between its rounds.
+    pub(crate) fn delete_in_compacted_logs(&self) {
+        self.apply_retention_to(|config| config.cleanup_policy.compact);
     }
 
     /// Writes the checkpoint files that are asked for.
@@ -400,6 +458,7 @@ impl LogManager {
             return;
         }
         self.stop.set();
+        self.cleaner_threads.stop();
         if let Some(thread) = self.housekeeper.lock().take()
             && thread.thread().id() != std::thread::current().id()
         {
@@ -431,6 +490,7 @@ impl LogManager {
 impl Drop for LogManager {
     fn drop(&mut self) {
         self.stop.set();
+        self.cleaner_threads.stop();
     }
 }
 
@@ -449,6 +509,7 @@ fn open_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<Dir, LogError> {
         path: path.to_path_buf(),
         id: meta.directory_id,
         committer: Committer::start(path, Arc::clone(fs)).at(path)?,
+        clean_offsets: Arc::new(CleanOffsets::open(Arc::clone(fs), path)),
         clean,
         recovery_points: checkpoint::read_offsets(&**fs, &path.join(checkpoint::RECOVERY_POINT)).unwrap_or_default(),
         log_starts: checkpoint::read_offsets(&**fs, &path.join(checkpoint::LOG_START)).unwrap_or_default(),

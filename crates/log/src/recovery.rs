@@ -1,22 +1,23 @@
 //! Opening a log: what is on disk becomes segments, producer state and leader epochs; after a crash it is checked first and cut where it is bad.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use milena_common::Now;
 use milena_protocol::records::BatchView;
 
 use crate::error::{At as _, LogError};
-use crate::fs::Fs;
+use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::{Marker, ProducerBatch, ProducerState};
-use crate::segment::{Segment, base_offset_of, file_name};
+use crate::segment::{CLEANED_SUFFIX, SWAP_SUFFIX, Segment, base_offset_of, file_name, next_offset_of_file};
 use crate::unified_log::LogOptions;
 
 pub(crate) use crate::unified_log::end_txn_marker as marker;
 
 /// Files of a segment, by suffix.
-const SEGMENT_SUFFIXES: &[&str] = &["log", "index", "timeindex", "txnindex"];
+pub(crate) const SEGMENT_SUFFIXES: &[&str] = &["log", "index", "timeindex", "txnindex"];
 
 /// A log as it was found.
 pub(crate) struct Loaded {
@@ -24,6 +25,10 @@ pub(crate) struct Loaded {
     pub producers: ProducerState,
     pub epochs: LeaderEpochs,
     pub log_end_offset: i64,
+    /// There was no segment: its name is not on disk yet.
+    pub created: bool,
+    /// Files that were checked or made again, and that the recovery point may only pass once they are on disk.
+    pub unsynced: Vec<Arc<dyn File>>,
 }
 
 /// Loads a log's directory; there is always a segment after it.
@@ -60,7 +65,8 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
             remove_segment(fs, dir, *base)?;
         }
     }
-    if segments.is_empty() {
+    let created = segments.is_empty();
+    if created {
         segments.push(Segment::create(fs, dir, o.log_start_offset.max(0), o.now.wall_ms)?);
     }
     let log_end_offset = match segments.last() {
@@ -69,8 +75,12 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     };
     // closed segments keep their indexes in files; a checked one that is not the last is closed now
     let last = segments.len() - 1;
-    for s in segments.iter_mut().take(last) {
-        s.close(fs, dir)?;
+    let mut unsynced = Vec::new();
+    for (i, s) in segments.iter_mut().enumerate().take(last) {
+        unsynced.extend(s.close(fs, dir)?);
+        if i >= first_checked {
+            unsynced.push(Arc::clone(&s.file));
+        }
     }
     // transactions that ended in a checked segment are found anew, so that producer state must be known from its beginning
     let checked_from = bases.get(first_checked).copied();
@@ -96,30 +106,58 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
             }
         }
     }
-    Ok(Loaded { segments, producers, epochs, log_end_offset })
+    for s in segments.iter().take(last).skip(first_checked).filter(|s| !s.aborted.is_empty()) {
+        let path = dir.join(file_name(s.base_offset, "txnindex"));
+        unsynced.push(fs.open(&path, true).at(&path)?);
+    }
+    Ok(Loaded { segments, producers, epochs, log_end_offset, created, unsynced })
 }
 
-/// Removes what earlier runs left half done; the base offsets of the segments.
+/// Removes what earlier runs left half done, and completes compactions that were decided; the base offsets of the segments.
+///
+/// Compaction's output is `.cleaned` until it is complete and synced; then all its files become `.swap`, its sources `.deleted`, and the `.swap` lose
+/// that ending. As long as a `.cleaned` is left the decision was not made, and `.swap` files from its base offset on go, too.
 fn clean_up(fs: &dyn Fs, dir: &Path) -> Result<Vec<i64>, LogError> {
-    let mut bases = Vec::new();
-    for name in fs.list(dir).at(dir)? {
-        let path = dir.join(&name);
-        if name.ends_with(".deleted") || name.ends_with(".cleaned") || name.ends_with(".tmp") {
-            fs.remove_file(&path).at(&path)?;
-        } else if let Some(done) = name.strip_suffix(".swap") {
-            // a finished compaction that was about to take its place
-            let to = dir.join(done);
-            fs.rename(&path, &to).at(&to)?;
-            if let Some(base) = base_offset_of(done, "log") {
-                bases.push(base);
-            }
-        } else if let Some(base) = base_offset_of(&name, "log") {
-            bases.push(base);
+    let names = fs.list(dir).at(dir)?;
+    let base_of = |name: &str| SEGMENT_SUFFIXES.iter().find_map(|suffix| base_offset_of(name, suffix));
+    let first_undecided = names.iter().filter_map(|n| base_of(n.strip_suffix(CLEANED_SUFFIX)?)).min();
+    let mut swaps = Vec::new();
+    for done in names.iter().filter_map(|n| n.strip_suffix(SWAP_SUFFIX)) {
+        let path = dir.join(format!("{done}{SWAP_SUFFIX}"));
+        match base_of(done) {
+            Some(base) if first_undecided.is_none_or(|first| base < first) => swaps.push(done),
+            // of a log that was to be split or replaced, but not wholly prepared
+            _ => fs.remove_file(&path).at(&path)?,
         }
     }
-    bases.sort_unstable();
-    bases.dedup();
-    Ok(bases)
+    for name in &names {
+        if name.ends_with(".deleted") || name.ends_with(CLEANED_SUFFIX) || name.ends_with(".tmp") {
+            let path = dir.join(name);
+            fs.remove_file(&path).at(&path)?;
+        }
+    }
+    // sources that a decided compaction had not put away yet
+    let mut replaced = Vec::new();
+    for done in &swaps {
+        if let Some(base) = base_offset_of(done, "log") {
+            let path = dir.join(format!("{done}{SWAP_SUFFIX}"));
+            replaced.push((base, next_offset_of_file(fs, &path, base)?.max(base + 1)));
+        }
+    }
+    for name in &names {
+        if base_of(name).is_some_and(|base| replaced.iter().any(|(from, to)| (*from..*to).contains(&base))) {
+            let path = dir.join(name);
+            fs.remove_file(&path).at(&path)?;
+        }
+    }
+    for done in &swaps {
+        let (from, to) = (dir.join(format!("{done}{SWAP_SUFFIX}")), dir.join(done));
+        fs.rename(&from, &to).at(&to)?;
+    }
+    if !swaps.is_empty() {
+        fs.sync_dir(dir).at(dir)?;
+    }
+    Ok(fs.list(dir).at(dir)?.iter().filter_map(|name| base_offset_of(name, "log")).collect())
 }
 
 fn read_epochs(fs: &dyn Fs, dir: &Path) -> LeaderEpochs {

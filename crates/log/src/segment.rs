@@ -22,6 +22,15 @@ pub fn file_name(base_offset: i64, suffix: &str) -> String {
     format!("{base_offset:020}.{suffix}")
 }
 
+/// What the names of compaction's output end with.
+pub const CLEANED_SUFFIX: &str = ".cleaned";
+/// What they end with once it is decided that they take the place of their sources.
+pub const SWAP_SUFFIX: &str = ".swap";
+
+fn cleaned_name(base_offset: i64, suffix: &str) -> String {
+    file_name(base_offset, suffix) + CLEANED_SUFFIX
+}
+
 /// The base offset in a segment file's name.
 pub fn base_offset_of(name: &str, suffix: &str) -> Option<i64> {
     let digits = name.strip_suffix(suffix)?.strip_suffix('.')?;
@@ -112,17 +121,7 @@ impl Segment {
         let path = dir.join(file_name(base_offset, "log"));
         let file = fs.open(&path, true).at(&path)?;
         file.set_len(0).at(&path)?;
-        Ok(Segment {
-            base_offset,
-            file,
-            size: 0,
-            max_timestamp: -1,
-            offset_of_max_timestamp: -1,
-            first_timestamp: None,
-            created_ms: now_ms,
-            aborted: Vec::new(),
-            index: Index::Active { offsets: Vec::new(), times: Vec::new(), bytes_since_entry: 0 },
-        })
+        Ok(Segment::over(file, base_offset, 0, now_ms))
     }
 
     /// A segment that is on disk and complete, with its indexes if they are whole; else they are made anew. The active one keeps them in memory.
@@ -169,17 +168,21 @@ impl Segment {
     fn create_over(fs: &dyn Fs, path: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, LogError> {
         let file = fs.open(path, false).at(path)?;
         let size = file.len().at(path)?;
-        Ok(Segment {
+        Ok(Segment::over(file, base_offset, size, now_ms))
+    }
+
+    fn over(file: Arc<dyn File>, base_offset: i64, size: u64, created_ms: i64) -> Segment {
+        Segment {
             base_offset,
             file,
             size,
             max_timestamp: -1,
             offset_of_max_timestamp: -1,
             first_timestamp: None,
-            created_ms: now_ms,
+            created_ms,
             aborted: Vec::new(),
             index: Index::Active { offsets: Vec::new(), times: Vec::new(), bytes_since_entry: 0 },
-        })
+        }
     }
 
     fn load_aborted(&mut self, fs: &dyn Fs, dir: &Path) {
@@ -274,10 +277,14 @@ impl Segment {
 
     /// Writes the indexes; the files to sync. Nothing is appended after this.
     pub fn close(&mut self, fs: &dyn Fs, dir: &Path) -> Result<Vec<Arc<dyn File>>, LogError> {
+        self.close_as(fs, dir, "")
+    }
+
+    fn close_as(&mut self, fs: &dyn Fs, dir: &Path, suffix_of_name: &str) -> Result<Vec<Arc<dyn File>>, LogError> {
         let Index::Active { offsets, times, .. } = &mut self.index else { return Ok(Vec::new()) };
         push_time(times, self.max_timestamp, self.offset_of_max_timestamp - self.base_offset);
         let write = |suffix: &str, content: &[u8]| -> Result<Arc<dyn File>, LogError> {
-            let path = dir.join(file_name(self.base_offset, suffix));
+            let path = dir.join(file_name(self.base_offset, suffix) + suffix_of_name);
             let file = fs.open(&path, true).at(&path)?;
             file.set_len(0).at(&path)?;
             file.write_at(&[content], 0).at(&path)?;
@@ -286,7 +293,13 @@ impl Segment {
         let index = write("index", &offset::encode(offsets))?;
         let times = write("timeindex", &time::encode(times))?;
         self.index = Index::Closed { offsets: Arc::clone(&index), times: Arc::clone(&times) };
-        Ok(vec![index, times])
+        let mut files = vec![index, times];
+        if !self.aborted.is_empty() && suffix_of_name.is_empty() {
+            // once the recovery point has passed the segment nobody makes it again
+            let path = dir.join(file_name(self.base_offset, "txnindex"));
+            files.push(fs.open(&path, true).at(&path)?);
+        }
+        Ok(files)
     }
 
     /// Notes an aborted transaction, in memory and in the file.
@@ -399,8 +412,90 @@ impl Segment {
 
     /// Calls `visit` with each whole batch from a position on until it says no; where it stopped.
     pub fn walk(&self, path: &Path, from: u64, visit: impl FnMut(&BatchView, u64) -> bool) -> Result<u64, LogError> {
-        walk(&*self.file, path, from, self.size, visit)
+        walk(&*self.file, path, from, self.size, WALK_BYTES, visit)
     }
+
+    /// A new segment beside the log's own, for compaction: its files bear `.cleaned` behind their names until they are renamed.
+    pub fn create_cleaned(fs: &dyn Fs, dir: &Path, base_offset: i64, created_ms: i64) -> Result<Segment, LogError> {
+        Segment::remove_cleaned(fs, dir, base_offset)?;
+        let path = dir.join(cleaned_name(base_offset, "log"));
+        let file = fs.open(&path, true).at(&path)?;
+        Ok(Segment::over(file, base_offset, 0, created_ms))
+    }
+
+    /// Removes the files of a segment of [`Segment::create_cleaned`].
+    pub fn remove_cleaned(fs: &dyn Fs, dir: &Path, base_offset: i64) -> Result<(), LogError> {
+        for suffix in ["log", "index", "timeindex", "txnindex"] {
+            let path = dir.join(cleaned_name(base_offset, suffix));
+            if fs.exists(&path) {
+                fs.remove_file(&path).at(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends several batches with one write.
+    pub fn append_all(
+        &mut self,
+        bytes: &[u8],
+        probes: &[Probe],
+        interval_bytes: i32,
+        path: &Path,
+    ) -> Result<(), LogError> {
+        self.file.write_at(&[bytes], self.size).at(path)?;
+        for probe in probes {
+            let position = self.size;
+            self.size += probe.size as u64;
+            self.note(probe, position, interval_bytes);
+        }
+        Ok(())
+    }
+
+    /// Completes a segment of [`Segment::create_cleaned`]: indexes and transaction index are written, everything is synced.
+    pub fn finish_cleaned(
+        &mut self,
+        fs: &dyn Fs,
+        dir: &Path,
+        aborted: Vec<AbortedTransaction>,
+        modified_ms: i64,
+    ) -> Result<(), LogError> {
+        let mut files = self.close_as(fs, dir, CLEANED_SUFFIX)?;
+        if !aborted.is_empty() {
+            let path = dir.join(cleaned_name(self.base_offset, "txnindex"));
+            let file = fs.open(&path, true).at(&path)?;
+            file.write_at(&[&txn::encode(&aborted)], 0).at(&path)?;
+            files.push(file);
+        }
+        self.aborted = aborted;
+        self.file.set_modified_ms(modified_ms).at(dir)?;
+        files.push(Arc::clone(&self.file));
+        for file in files {
+            file.sync_data().at(dir)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the offset and the time index.
+    pub fn index_sizes(&self) -> (u64, u64) {
+        match &self.index {
+            Index::Active { offsets, times, .. } => {
+                ((offsets.len() * offset::ENTRY_BYTES) as u64, (times.len() * time::ENTRY_BYTES) as u64)
+            }
+            Index::Closed { offsets, times } => (offsets.len().unwrap_or(0), times.len().unwrap_or(0)),
+        }
+    }
+}
+
+/// The offset after the last batch of a segment's file, walked from its start.
+pub(crate) fn next_offset_of_file(fs: &dyn Fs, path: &Path, base_offset: i64) -> Result<i64, LogError> {
+    let file = fs.open(path, false).at(path)?;
+    let end = file.len().at(path)?;
+    let (mut position, mut next) = (0, base_offset);
+    while let Some(probe) = probe_at(&*file, position, end).at(path)? {
+        next = probe.last_offset.saturating_add(1);
+        position += probe.size as u64;
+    }
+    Ok(next)
 }
 
 /// A write that failed, and whether the segment is as it was before it.
@@ -426,15 +521,17 @@ fn probe_at(file: &dyn File, position: u64, end: u64) -> std::io::Result<Option<
     Ok(Probe::parse(&bytes).filter(|p| position + p.size as u64 <= end))
 }
 
-fn walk(
+/// Calls `visit` with each whole batch from a position on until it says no, reading `chunk_bytes` at once; where it stopped.
+pub(crate) fn walk(
     file: &dyn File,
     path: &Path,
     from: u64,
     end: u64,
+    chunk_bytes: usize,
     mut visit: impl FnMut(&BatchView, u64) -> bool,
 ) -> Result<u64, LogError> {
     let mut position = from;
-    let mut want = WALK_BYTES;
+    let mut want = chunk_bytes;
     while position < end {
         let len = usize::try_from(end - position).unwrap_or(usize::MAX).min(want);
         let chunk = file.read_at(len, position).at(path)?;
@@ -455,7 +552,7 @@ fn walk(
             }
         } else {
             position += before as u64;
-            want = WALK_BYTES;
+            want = chunk_bytes;
         }
     }
     Ok(position)
@@ -538,6 +635,6 @@ impl SegmentReader {
 
     /// Calls `visit` with each whole batch from near the offset on.
     pub fn walk(&self, visit: impl FnMut(&BatchView, u64) -> bool) -> Result<u64, LogError> {
-        walk(&*self.file, &self.path, self.start_position()?, self.size, visit)
+        walk(&*self.file, &self.path, self.start_position()?, self.size, WALK_BYTES, visit)
     }
 }

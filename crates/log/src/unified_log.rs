@@ -3,6 +3,7 @@
 //! Invariants: `log_start <= high_watermark`, `durable_end <= log_end`; batches are never changed once written; nothing is synced under the
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
+mod compact;
 mod read;
 mod shrink;
 
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use crate::cache::TailCache;
 use crate::checkpoint;
+use crate::cleaner::clean_offsets::CleanOffsets;
 use crate::committer::{Commit, Committer, Pending};
 use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
@@ -30,6 +32,8 @@ use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState,
 use crate::recovery;
 use crate::segment::{Probe, Segment, file_name};
 use crate::validate::{Append, Origin, Rules, TargetCompression, check_copied, validate_and_assign};
+
+pub(crate) use compact::{CleanView, Source};
 
 /// News of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +108,7 @@ pub struct TimestampOffset {
 pub(crate) struct LogOptions {
     pub fs: Arc<dyn Fs>,
     pub committer: Arc<Committer>,
+    pub clean_offsets: Arc<CleanOffsets>,
     pub dir: PathBuf,
     pub topic_partition: TopicPartition,
     pub topic_id: Option<Uuid>,
@@ -124,6 +129,7 @@ pub struct UnifiedLog {
     topic_id: OnceLock<Uuid>,
     fs: Arc<dyn Fs>,
     committer: Arc<Committer>,
+    clean_offsets: Arc<CleanOffsets>,
     listener: OnceLock<LogListener>,
     config: ArcSwap<TopicConfig>,
     log_start: AtomicI64,
@@ -173,6 +179,7 @@ impl UnifiedLog {
         }
         let loaded = recovery::load(&o)?;
         let end = loaded.log_end_offset;
+        o.clean_offsets.truncate(&o.topic_partition, end)?;
         let log_start = o.log_start_offset.max(loaded.segments.first().map_or(0, |s| s.base_offset)).min(end);
         let topic_id = OnceLock::new();
         if let Some(id) = o.topic_id {
@@ -184,6 +191,7 @@ impl UnifiedLog {
             topic_id,
             fs: o.fs,
             committer: o.committer,
+            clean_offsets: o.clean_offsets,
             listener: OnceLock::new(),
             config: ArcSwap::new(Arc::clone(&o.config)),
             log_start: AtomicI64::new(log_start),
@@ -203,8 +211,8 @@ impl UnifiedLog {
                 submitted: false,
                 active_dirty: false,
                 flush: false,
-                closed_dirty: Vec::new(),
-                dir_dirty: false,
+                closed_dirty: loaded.unsynced,
+                dir_dirty: loaded.created || !o.clean,
                 broken: false,
                 jitter_ms: jitter_ms(&o.config, log_start),
                 truncations: 0,
@@ -387,8 +395,8 @@ impl UnifiedLog {
             Some(first) if first >= 0 && probe.max_timestamp >= 0 => probe.max_timestamp - first,
             _ => now.wall_ms - active.created_ms,
         };
-        active.size + probe.size as u64 > u64::from(config.segment_bytes.unsigned_abs())
-            || age_ms > config.segment_ms.saturating_sub(inner.jitter_ms)
+        active.size + probe.size as u64 > u64::from(segment_bytes(config).unsigned_abs())
+            || age_ms > max_segment_ms(config).saturating_sub(inner.jitter_ms)
             || active.index_bytes() + 12 > usize::try_from(config.segment_index_bytes).unwrap_or(usize::MAX)
             || probe.last_offset - active.base_offset > i64::from(i32::MAX)
     }
@@ -679,9 +687,19 @@ fn rules_of(config: &TopicConfig) -> Rules {
         timestamp_before_max_ms: config.message_timestamp_before_max_ms,
         timestamp_after_max_ms: config.message_timestamp_after_max_ms,
         max_message_bytes: config.max_message_bytes,
-        segment_bytes: config.segment_bytes,
+        segment_bytes: segment_bytes(config),
         compacted: config.cleanup_policy.compact,
     }
+}
+
+/// The size at which a segment is closed.
+pub(crate) fn segment_bytes(config: &TopicConfig) -> i32 {
+    config.internal_segment_bytes.unwrap_or(config.segment_bytes)
+}
+
+/// The age at which a segment is closed: what is to be compacted in time must be closed in time.
+fn max_segment_ms(config: &TopicConfig) -> i64 {
+    if config.cleanup_policy.compact { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms }
 }
 
 /// A part of `segment.jitter.ms` that differs from log to log and roll to roll.

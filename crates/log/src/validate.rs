@@ -254,7 +254,8 @@ impl ValidateError {
 }
 
 /// Checks what the version of a produce request promises about its records: from version 3 on exactly one magic 2
-/// batch per partition, zstd from version 7 on. Older requests may carry anything. Cheap: headers only.
+/// batch per partition, zstd from version 7 on. Older requests may carry anything. Cheap: headers only. As in Kafka,
+/// bytes that begin another batch and do not end it are passed over, and a batch that is not whole is none.
 pub fn check_produce_version(records: &Bytes, version: i16) -> Result<(), ValidateError> {
     if version < FIRST_MAGIC_2_PRODUCE {
         return Ok(());
@@ -262,12 +263,11 @@ pub fn check_produce_version(records: &Bytes, version: i16) -> Result<(), Valida
     let mut walk = batches(records.clone());
     let batch = match walk.next() {
         Some(batch) => batch.map_err(malformed)?,
-        None if records.is_empty() => {
+        None => {
             return Err(ValidateError::invalid(format!(
-                "a produce request of version {version} must have one record batch per partition"
+                "a produce request of version {version} must have one whole record batch per partition"
             )));
         }
-        None => return Err(malformed(RecordsError::Truncated)),
     };
     if batch.magic() != 2 {
         return Err(ValidateError::invalid(format!(
@@ -280,7 +280,7 @@ pub fn check_produce_version(records: &Bytes, version: i16) -> Result<(), Valida
             "a produce request of version {version} must not use zstd"
         )));
     }
-    if walk.remaining() > 0 {
+    if walk.next().transpose().map_err(malformed)?.is_some() {
         return Err(ValidateError::invalid(format!(
             "a produce request of version {version} must have exactly one record batch per partition"
         )));
@@ -305,7 +305,7 @@ pub fn validate_and_assign(records: &Bytes, rules: &Rules, append: &Append) -> R
     if batch.is_legacy() {
         return up_convert::up_convert(records, rules, append);
     }
-    if walk.remaining() > 0 {
+    if walk.next().transpose().map_err(malformed)?.is_some() {
         return Err(ValidateError::invalid("an append must have exactly one record batch"));
     }
     validate_batch(&batch, rules, append)

@@ -177,7 +177,10 @@ fn lies_of_the_header_are_refused() {
         }
         other => panic!("{other:?}"),
     };
-    invalid(&Bytes::new(), "one record batch");
+    invalid(&Bytes::new(), "one whole record batch");
+    for cut in 1..good.len() {
+        invalid(&good.slice(..cut), "one whole record batch");
+    }
     invalid(&patched(&good, 0, &3_i64.to_be_bytes()), "base offset");
     invalid(&patched(&good, 23, &(-1_i32).to_be_bytes()), "negative");
     invalid(&patched(&good, 23, &5_i32.to_be_bytes()), "claims 3");
@@ -201,17 +204,17 @@ fn lies_of_the_header_are_refused() {
         let error = refusal(&Bytes::copy_from_slice(records));
         assert!(matches!(error, E::Corrupt(_)), "{error:?}");
     };
-    for cut in 1..good.len() {
-        corrupt(&good[..cut]);
-    }
-    // The leader epoch may be anything; a smaller length leaves a rest, which is another batch.
-    for at in (8..12).chain(16..good.len()) {
+    // The leader epoch may be anything; a larger length is that of a batch which is not whole.
+    for at in 16..good.len() {
         let mut flipped = good.to_vec();
         flipped[at] ^= 1;
-        if at != 11 {
-            corrupt(&flipped);
-        }
+        corrupt(&flipped);
     }
+    let length = good.len() as i32 - 12;
+    corrupt(&patched(&good, 8, &(length - 1).to_be_bytes()));
+    invalid(&patched(&good, 8, &(length + 1).to_be_bytes()), "one whole record batch");
+    // As in Kafka, what begins another batch and does not end it is passed over.
+    accepted(&[&good[..], &good[..20]].concat().into(), &Rules::default(), &append());
 }
 
 #[test]

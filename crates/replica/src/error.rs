@@ -47,6 +47,9 @@ pub enum ReplicaError {
     /// The disk under the partition failed.
     #[error("the log directory is offline")]
     Offline,
+    /// The topic's `cleanup.policy` is not to delete.
+    #[error("records of a compacted topic cannot be deleted")]
+    CannotDelete,
     /// The client is too old for the codec of the records.
     #[error("the client does not understand the compression of the records")]
     UnsupportedCompression,
@@ -75,6 +78,7 @@ impl ReplicaError {
             ReplicaError::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
             ReplicaError::TimedOut => ErrorCode::RequestTimedOut,
             ReplicaError::Offline => ErrorCode::KafkaStorageError,
+            ReplicaError::CannotDelete => ErrorCode::PolicyViolation,
             ReplicaError::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
             ReplicaError::Unreadable(_) => ErrorCode::CorruptMessage,
             ReplicaError::Log(error) => log_code(error),

@@ -211,13 +211,6 @@ impl Replica {
         Ok(())
     }
 
-    /// The largest epoch at or below `epoch`, and where it ends; (-1, -1) if that is not known. The leader's own epoch ends at the
-    /// log's end, written or not.
-    pub fn end_offset_for_epoch(&self, epoch: i32) -> (i32, i64) {
-        let current = self.state.read().leader_epoch();
-        if epoch == current { (epoch, self.log.log_end_offset()) } else { self.log.end_offset_for_epoch(epoch) }
-    }
-
     /// Reads for a fetch; what a follower asks for also tells how far it is.
     pub fn read(
         &self,
@@ -244,7 +237,7 @@ impl Replica {
             ..FetchedPart::default()
         };
         if part.last_fetched_epoch >= 0 {
-            let (epoch, end_offset) = self.end_offset_for_epoch(part.last_fetched_epoch);
+            let (epoch, end_offset) = self.log.end_offset_for_epoch(part.last_fetched_epoch);
             if epoch < 0 || end_offset < 0 {
                 return Err(ReplicaError::Log(LogError::OffsetOutOfRange {
                     offset: part.fetch_offset,
@@ -287,8 +280,8 @@ impl Replica {
         Ok(())
     }
 
-    /// The offset that a consumer may read up to, for ListOffsets: not before this leader's epoch is committed.
-    pub fn committed_end(&self, isolation: Isolation) -> Result<i64, ReplicaError> {
+    /// The offset that a reader may read up to. After an election a consumer is not told one before this leader's epoch is committed.
+    pub fn readable_end(&self, isolation: Isolation) -> Result<i64, ReplicaError> {
         let high_watermark = self.log.high_watermark();
         match isolation {
             Isolation::LogEnd => Ok(self.log.log_end_offset()),
@@ -298,12 +291,20 @@ impl Replica {
         }
     }
 
-    /// DeleteRecords: the new log start; the core follows.
+    pub fn leader_epoch(&self) -> i32 {
+        self.state.read().leader_epoch()
+    }
+
+    /// Raises the log start to `offset` (-1: to the high watermark); the offset that the low watermark must reach.
     pub fn delete_records(&self, offset: i64) -> Result<i64, ReplicaError> {
         self.check_leader(-1, true)?;
+        if !self.log.config().cleanup_policy.delete {
+            return Err(ReplicaError::CannotDelete);
+        }
+        let offset = if offset == -1 { self.log.high_watermark() } else { offset };
         let start = self.log.delete_records(offset)?;
         self.state.write().on_log_start(start);
-        Ok(start)
+        Ok(offset)
     }
 
     pub fn partition(&self) -> &TopicPartition {

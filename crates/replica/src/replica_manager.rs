@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use milena_common::config::{BrokerConfig, TopicConfig};
-use milena_common::{Clock, ConfigError, TopicPartition, Uuid};
+use milena_common::{Clock, ConfigError, Now, TopicPartition, Uuid};
 use milena_log::{LogError, LogManager, UnifiedLog};
 use milena_metadata::image::{ConfigResource, MetadataImage, PartitionImage, ResourceType, TopicImage};
 use milena_metadata::{MetadataCache, MetadataDelta, MetadataPublisher};
@@ -229,6 +229,10 @@ impl ReplicaManager {
         for replica in self.replicas() {
             replica.release_fetches();
         }
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn replicas(&self) -> Vec<Arc<Replica>> {

@@ -27,8 +27,10 @@ use crate::request::{BoxFuture, ConnectionInfo};
 
 /// Read at a time while no large frame is expected. The buffer belongs to the thread: an idle connection holds none.
 const SCRATCH_BYTES: usize = 64 << 10;
-/// A frame's claimed length is believed this far before its bytes are there.
+/// A frame's claimed length is believed this far once [`EARNEST_BYTES`] of it are there.
 const TRUSTED_BYTES: usize = 1 << 20;
+/// Nobody is believed before having sent this much: claims alone must not take memory.
+const EARNEST_BYTES: usize = 16 << 10;
 /// Pieces of responses given to one system call.
 const MAX_SLICES: usize = 64;
 /// How long a stopping node waits for a client to take its last answers.
@@ -316,7 +318,7 @@ impl Socket {
             Ok(Some(length)) => (LENGTH_BYTES + length).saturating_sub(self.input.len()),
             _ => 0,
         };
-        let read = if missing > SCRATCH_BYTES {
+        let read = if missing > SCRATCH_BYTES && self.input.len() >= EARNEST_BYTES {
             // no more memory than the bytes received justify
             let believed = missing.min(TRUSTED_BYTES.max(self.input.len()));
             self.input.reserve(believed);

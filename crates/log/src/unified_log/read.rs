@@ -39,7 +39,7 @@ impl UnifiedLog {
             let first = inner.segments.partition_point(|s| s.base_offset <= start_offset).saturating_sub(1);
             // a compacted segment may end before the offset that is asked for: the next one has it then
             let mut readers: Vec<_> = Vec::new();
-            for s in inner.segments.iter().skip(first).take(8) {
+            for s in inner.segments.iter().skip(first).filter(|s| s.size > 0).take(2) {
                 readers.push(s.reader(&inner.dir, start_offset));
             }
             readers
@@ -102,6 +102,14 @@ impl UnifiedLog {
             }
         }
         Ok(None)
+    }
+
+    /// Where each segment begins and when it was written last, as far as its records tell; for clients that know no offsets by time.
+    pub fn segment_times(&self) -> Vec<(i64, i64)> {
+        let start = self.log_start_offset();
+        let inner = self.inner.lock();
+        let time = |s: &crate::segment::Segment| if s.max_timestamp >= 0 { s.max_timestamp } else { s.created_ms };
+        inner.segments.iter().map(|s| (s.base_offset.max(start), time(s))).collect()
     }
 
     /// The first record that has the largest timestamp, if there is any record.

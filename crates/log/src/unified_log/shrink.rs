@@ -59,6 +59,7 @@ impl UnifiedLog {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
+        self.clean_offsets.truncate(&self.topic_partition, offset)?;
         let config = self.config.load();
         let keep = inner.segments.partition_point(|s| s.base_offset <= offset).max(1);
         for dropped in inner.segments.drain(keep..).collect::<Vec<_>>() {
@@ -78,6 +79,7 @@ impl UnifiedLog {
     pub fn truncate_fully_and_start_at(&self, offset: i64, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
+        self.clean_offsets.truncate(&self.topic_partition, offset)?;
         for dropped in std::mem::take(&mut inner.segments) {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
@@ -122,7 +124,7 @@ impl UnifiedLog {
         for (i, s) in inner.segments.iter().enumerate() {
             let next = inner.segments.get(i + 1).map_or(end, |n| n.base_offset);
             let is_active = i + 1 == inner.segments.len();
-            if next > high_watermark || s.size == 0 {
+            if next > high_watermark || (is_active && s.size == 0) {
                 break;
             }
             let expired = config.cleanup_policy.delete

@@ -38,7 +38,7 @@ pub(crate) fn create_partitions(
                 records.extend(new);
                 (0, None)
             }
-            Err(error) => (error.code.code(), Some(error.text().to_owned())),
+            Err(error) => (error.code.code(), error.message),
         };
         results.push(CreatePartitionsTopicResult { name: topic.name.clone(), error_code, error_message });
     }

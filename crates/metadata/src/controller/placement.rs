@@ -41,7 +41,7 @@ pub(crate) fn place(
     if usable.len() < wanted {
         let n = usable.len();
         return Err(invalid(format!(
-            "The target replication factor of {replication_factor} cannot be reached because only {n} broker(s) are registered."
+            "The target replication factor of {replication_factor} cannot be reached because only {n} broker(s) are registered or some brokers have all their log directories cordoned."
         )));
     }
     let racks =

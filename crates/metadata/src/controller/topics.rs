@@ -22,7 +22,6 @@ pub(crate) fn create_topics(cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> D
     let duplicates: BTreeSet<&str> =
         request.topics.iter().filter(|t| !seen.insert(t.name.as_str())).map(|t| t.name.as_str()).collect();
     let mut reported = BTreeSet::new();
-    let mut taken: BTreeMap<String, String> = BTreeMap::new();
     let mut records = Vec::new();
     let mut topics = Vec::new();
     for topic in &request.topics {
@@ -32,9 +31,8 @@ pub(crate) fn create_topics(cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> D
             }
             continue;
         }
-        match create_one(cx, topic, &taken) {
+        match create_one(cx, topic) {
             Ok((result, new)) => {
-                taken.insert(collision_key(&topic.name), topic.name.clone());
                 records.extend(new);
                 topics.push(result);
             }
@@ -92,12 +90,13 @@ pub fn check_name(name: &str) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::InvalidTopicException, format!("Topic name is invalid: {why}")))
 }
 
-/// Names that differ only in `.` and `_` would share a metric.
+/// Names that differ only in `.` and `_` would share a metric. Like Kafka's controller, this one looks at the topics that are there, not
+/// at those of the same request.
 fn collision_key(name: &str) -> String {
     name.replace('.', "_")
 }
 
-fn check_free(image: &MetadataImage, name: &str, taken: &BTreeMap<String, String>) -> Result<(), ApiError> {
+fn check_free(image: &MetadataImage, name: &str) -> Result<(), ApiError> {
     if name == METADATA_TOPIC {
         let message = format!("Creation of internal topic {METADATA_TOPIC} is prohibited.");
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
@@ -110,8 +109,7 @@ fn check_free(image: &MetadataImage, name: &str, taken: &BTreeMap<String, String
         return Ok(());
     }
     let key = collision_key(name);
-    let existing = image.topics.iter().map(|topic| &*topic.name).find(|other| collision_key(other) == key);
-    if let Some(other) = existing.or_else(|| taken.get(&key).map(String::as_str)) {
+    if let Some(other) = image.topics.iter().map(|topic| &*topic.name).find(|other| collision_key(other) == key) {
         let message = format!("Topic '{name}' collides with existing topic: {other}");
         return Err(ApiError::new(ErrorCode::InvalidTopicException, message));
     }
@@ -121,9 +119,8 @@ fn check_free(image: &MetadataImage, name: &str, taken: &BTreeMap<String, String
 fn create_one(
     cx: &mut Cx<'_>,
     topic: &CreatableTopic,
-    taken: &BTreeMap<String, String>,
 ) -> Result<(CreatableTopicResult, Vec<MetadataRecord>), ApiError> {
-    check_free(cx.image, &topic.name, taken)?;
+    check_free(cx.image, &topic.name)?;
     let mut configs = BTreeMap::new();
     for entry in &topic.configs {
         let value = entry.value.clone().ok_or_else(|| {
@@ -154,6 +151,7 @@ fn create_one(
         num_partitions: i32::try_from(partitions.len()).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(replication_factor).unwrap_or(i16::MAX),
         configs: Some(config::described(cx, &configs)),
+        error_message: None,
         ..Default::default()
     };
     records.extend((0..).zip(&partitions).map(|(n, image)| MetadataRecord::Partition(partition_record(id, n, image))));
@@ -233,9 +231,6 @@ pub(crate) fn check_assignment(image: &MetadataImage, replicas: &[i32], factor: 
     let mut sorted = replicas.to_vec();
     sorted.sort_unstable();
     for (i, id) in sorted.iter().enumerate() {
-        if *id < 0 {
-            return invalid(format!("The manual partition assignment includes an invalid replica id {id}."));
-        }
         if image.cluster.broker(*id).is_none() {
             return invalid(format!(
                 "The manual partition assignment includes broker {id}, but no such broker is registered."
@@ -271,12 +266,19 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
     let by_either = request.topics.iter().map(|topic| (topic.name.as_deref(), topic.topic_id));
     let asked: Vec<(Option<&str>, Uuid)> = by_name.chain(by_either).collect();
     let times = |one: &(Option<&str>, Uuid)| asked.iter().filter(|other| *other == one).count();
+    let ids: BTreeSet<Uuid> = asked.iter().filter(|(name, _)| name.is_none()).map(|(_, id)| *id).collect();
+    // Whoever is named by id and by name is refused once, by name.
+    let named_twice: BTreeSet<Uuid> = asked
+        .iter()
+        .filter(|(_, id)| id.is_zero())
+        .filter_map(|(name, _)| cx.image.topics.id_of((*name)?))
+        .filter(|id| ids.contains(id))
+        .collect();
     let mut duplicates = BTreeSet::new();
-    let mut deleted = BTreeSet::new();
     let mut responses = Vec::new();
     let mut records = Vec::new();
     for one @ (name, id) in &asked {
-        if times(one) > 1 && !duplicates.insert(*one) {
+        if (times(one) > 1 && !duplicates.insert(*one)) || (name.is_none() && named_twice.contains(id)) {
             continue;
         }
         let found = if times(one) > 1 {
@@ -285,9 +287,9 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
         } else {
             find(cx.image, *name, *id)
         };
-        let found = found.and_then(|topic| match deleted.insert(topic.id) {
-            true => Ok(topic),
-            false => Err(ApiError::new(
+        let found = found.and_then(|topic| match named_twice.contains(&topic.id) {
+            false => Ok(topic),
+            true => Err(ApiError::new(
                 ErrorCode::InvalidRequest,
                 "The provided topic name maps to an ID that was already supplied.",
             )),
@@ -299,7 +301,10 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
             }
             Err(error) => DeletableTopicResult {
                 name: name.map(str::to_owned),
-                topic_id: *id,
+                topic_id: name
+                    .and_then(|name| cx.image.topics.id_of(name))
+                    .filter(|id| ids.contains(id))
+                    .unwrap_or(*id),
                 error_code: error.code.code(),
                 error_message: Some(error.text().to_owned()),
             },

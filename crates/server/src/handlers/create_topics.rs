@@ -2,6 +2,7 @@
 //! committed, at most the request's timeout.
 //!
 //! Without an authorizer everybody may create topics and see their configurations. NOT_CONTROLLER makes clients ask again.
+//! With `validate_only`, version 7 tells no topic id: there is none.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;

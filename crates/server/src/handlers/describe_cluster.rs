@@ -56,7 +56,10 @@ fn describe(
         let message = format!(
             "The request was sent to an endpoint of type {here_name}, but we wanted an endpoint of type {wanted_name}"
         );
-        return Err(ApiError::new(ErrorCode::MismatchedEndpointType, message));
+        // Version 0 knows no types, nor the error.
+        let code =
+            if cx.api_version == 0 { ErrorCode::InvalidRequest } else { ErrorCode::MismatchedEndpointType };
+        return Err(ApiError::new(code, message));
     }
     let image = broker.metadata.image();
     let topology = Topology::new(&image, &cx.connection.listener);

@@ -1,7 +1,9 @@
 //! DescribeConfigs (key 32), versions 0-4: the settings of topics, this broker, all brokers, groups and client-metrics subscriptions, with
 //! where they come from (KIP-133, KIP-226, KIP-412, KIP-569). Entries come sorted by name.
+//! Version 0 is told which values are defaults, which Kafka 3.3 forgets.
 //!
-//! Without an authorizer everybody may see them; secrets are never shown. Gap: of the broker's loggers only `root` is known.
+//! Without an authorizer everybody may see them; secrets are never shown. Gap: the broker has one logger, `root`, where Kafka lists its Java
+//! classes. `ack.durability` and its broker key are Milena's own.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ impl Handler for DescribeConfigs {
         let describe = |resource: &DescribeConfigsResource| {
             let (error_code, error_message, entries) = match entries(broker, &image, resource) {
                 Ok(entries) => (0, Some(String::new()), entries),
-                Err(error) => (error.code.code(), error.message, Vec::new()),
+                Err(error) => (error.code.code(), Some(error.message.unwrap_or_default()), Vec::new()),
             };
             DescribeConfigsResult {
                 error_code,

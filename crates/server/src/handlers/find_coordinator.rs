@@ -94,6 +94,7 @@ fn find(
         GROUP => {}
         TRANSACTION => return refused(ErrorCode::UnsupportedVersion, "Transactions are not served."),
         SHARE if version >= 6 => return refused(ErrorCode::UnsupportedVersion, "Share groups are not served."),
+        SHARE => return refused(ErrorCode::InvalidRequest, ""),
         _ => return refused(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message()),
     }
     let partition = image.topics.partition(GROUP_METADATA_TOPIC, broker.groups.partition_for(key));

@@ -2,7 +2,7 @@
 //! (KIP-339). The controller checks and decides; the answer waits until it is committed.
 //!
 //! Without an authorizer everybody may change them. Gap: the broker's one logger keeps the level that it started with (KIP-412); to
-//! set another is refused.
+//! set another is refused. Kafka's limit of twice or half the threads at a time is not enforced: threads of that kind do not exist.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

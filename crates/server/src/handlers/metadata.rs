@@ -3,6 +3,7 @@
 //!
 //! Unlike Kafka, which answers UNKNOWN_TOPIC_OR_PARTITION to whoever makes it create a topic, the answer waits until the topic is there.
 //! Without an authorizer everybody may do everything, and the authorized operations say so. Topics come sorted by name.
+//! A topic without name and id is refused with INVALID_REQUEST where Kafka stumbles (UNKNOWN_SERVER_ERROR).
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -86,7 +87,11 @@ fn refuse(request: &MetadataRequest, version: i16) -> Option<MetadataResponse> {
         topic_id: topic.topic_id,
         ..Default::default()
     };
-    Some(MetadataResponse { topics: topics.iter().map(refused).collect(), ..Default::default() })
+    Some(MetadataResponse {
+        topics: topics.iter().map(refused).collect(),
+        error_code: if version >= 13 { ErrorCode::InvalidRequest.code() } else { 0 },
+        ..Default::default()
+    })
 }
 
 /// The topics that this request makes.
@@ -128,7 +133,8 @@ fn answer(broker: &Broker, image: &MetadataImage, request: &MetadataRequest, cx:
             .collect(),
     };
     if request.include_topic_authorized_operations {
-        topics.iter_mut().for_each(|topic| topic.topic_authorized_operations = operations::TOPIC);
+        let named = topics.iter_mut().filter(|topic| topic.name.is_some());
+        named.for_each(|topic| topic.topic_authorized_operations = operations::TOPIC);
     }
     MetadataResponse {
         brokers: topology

@@ -1,0 +1,3 @@
+//! What only this room's own tests use.
+
+pub mod sim_fs;
