@@ -151,8 +151,7 @@ impl ProducerState {
             self.verifying.clear();
         }
         let ticket = self.next_ticket;
-        let fresh =
-            || Verification { ticket, producer_epoch, lowest_sequence: base_sequence, bumps_epochs };
+        let fresh = || Verification { ticket, producer_epoch, lowest_sequence: base_sequence, bumps_epochs };
         let verification = self.verifying.entry(producer_id).or_insert_with(fresh);
         if verification.producer_epoch != producer_epoch {
             *verification = fresh();
@@ -524,7 +523,9 @@ mod tests {
         let mut damaged = bytes.to_vec();
         damaged[20] ^= 1;
         assert!(ProducerState::decode(&Bytes::from(damaged), 1000, 1000).is_none());
-        let aborted = s.on_marker(7, 3, &Marker { committed: false, coordinator_epoch: 1, transaction_version: 0 }, 15, 1001).unwrap();
+        let aborted = s
+            .on_marker(7, 3, &Marker { committed: false, coordinator_epoch: 1, transaction_version: 0 }, 15, 1001)
+            .unwrap();
         assert_eq!((aborted.first_offset, aborted.last_offset, aborted.last_stable_offset), (10, 15, 16));
         assert_eq!(s.first_unstable_offset(), Some(10), "the marker is not below the high watermark yet");
         s.on_high_watermark(16);
@@ -565,7 +566,8 @@ mod tests {
     fn producers_that_get_an_epoch_with_each_transaction_begin_at_zero() {
         let mut s = ProducerState::default();
         let ticket = s.begin_verification(7, 0, 3, true);
-        let check = |s: &ProducerState, b: &ProducerBatch| s.check_transaction(b, TransactionCheck::Ticket(ticket), &"t-0");
+        let check =
+            |s: &ProducerState, b: &ProducerBatch| s.check_transaction(b, TransactionCheck::Ticket(ticket), &"t-0");
         assert!(matches!(check(&s, &transactional(0, 3, 0)), Err(LogError::OutOfOrderSequence { expected: 0, .. })));
         s.begin_verification(7, 0, 0, true);
         check(&s, &transactional(0, 0, 0)).unwrap();
@@ -576,7 +578,8 @@ mod tests {
         let mut s = ProducerState::default();
         s.on_batch(&transactional(3, 0, 0));
         let check = |s: &ProducerState, epoch, transaction_version| {
-            s.check_marker(7, epoch, &Marker { committed: true, coordinator_epoch: 1, transaction_version }, &"t-0").is_ok()
+            s.check_marker(7, epoch, &Marker { committed: true, coordinator_epoch: 1, transaction_version }, &"t-0")
+                .is_ok()
         };
         assert_eq!([check(&s, 2, 0), check(&s, 3, 0), check(&s, 4, 0)], [false, true, true]);
         assert_eq!([check(&s, 2, 2), check(&s, 3, 2), check(&s, 4, 2)], [false, false, true]);

@@ -14,7 +14,9 @@ use milena_common::time::{Clock, ManualClock};
 use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog};
+use milena_log::{
+    AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog,
+};
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, batches};
 

@@ -145,7 +145,8 @@ impl Replica {
             if acks == -1 && !state.has_enough_in_sync() {
                 return Err(ReplicaError::NotEnoughReplicas);
             }
-            let options = AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version, transaction };
+            let options =
+                AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version, transaction };
             self.log.append_as_leader(records, options)?
         };
         if !info.duplicate {

@@ -20,6 +20,15 @@ pub struct TxnFilter {
 }
 
 impl TxnFilter {
+    /// The pattern that a request brings; none passes all.
+    ///
+    /// Errors: INVALID_REGULAR_EXPRESSION.
+    pub fn id_pattern(pattern: Option<&str>) -> Result<Option<regex::Regex>, ErrorCode> {
+        let pattern = pattern.filter(|pattern| !pattern.is_empty());
+        let whole = pattern.map(|pattern| regex::Regex::new(&format!("^(?:{pattern})$")));
+        whole.transpose().map_err(|_| ErrorCode::InvalidRegularExpression)
+    }
+
     /// The names that are no state's.
     pub fn unknown_states(&self) -> Vec<String> {
         self.states.iter().filter(|name| TxnState::from_name(name).is_none()).cloned().collect()
