@@ -332,7 +332,11 @@ impl ProducerState {
         timestamp: i64,
     ) -> Option<AbortedTransaction> {
         self.make_room(producer_id);
-        self.verifying.remove(&producer_id);
+        // A marker with the epoch of the next transaction leaves alone who is about to begin that one.
+        let is_next = |v: &Verification| marker.transaction_version >= 2 && v.producer_epoch >= epoch;
+        if self.verifying.get(&producer_id).is_some_and(|v| !is_next(v)) {
+            self.verifying.remove(&producer_id);
+        }
         let entry = self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(producer_id));
         if entry.producer_epoch != epoch {
             entry.producer_epoch = epoch;
@@ -571,6 +575,21 @@ mod tests {
         assert!(matches!(check(&s, &transactional(0, 3, 0)), Err(LogError::OutOfOrderSequence { expected: 0, .. })));
         s.begin_verification(7, 0, 0, true);
         check(&s, &transactional(0, 0, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_marker_leaves_the_next_transaction_alone() {
+        let marker = Marker { committed: true, coordinator_epoch: 1, transaction_version: 2 };
+        let begin = |epoch: i16, base_sequence| {
+            let mut s = ProducerState::default();
+            s.on_batch(&transactional(0, 0, 0));
+            let ticket = s.begin_verification(7, epoch, base_sequence, true);
+            s.on_marker(7, 1, &marker, 1, 1000);
+            s.check_transaction(&transactional(epoch, base_sequence, 2), TransactionCheck::Ticket(ticket), &"t-0")
+                .is_ok()
+        };
+        assert!(begin(1, 0), "its producer had the answer before the marker was here");
+        assert!(!begin(0, 1), "of the transaction that the marker ended");
     }
 
     #[test]

@@ -46,9 +46,7 @@ impl TxnShard {
             (TxnState::CompleteCommit, true) | (TxnState::CompleteAbort, false) => {
                 Outcome::response(Step::Done(Ok(ended)))
             }
-            (TxnState::PrepareCommit, true) | (TxnState::PrepareAbort, false) => {
-                refuse(ErrorCode::ConcurrentTransactions)
-            }
+            (TxnState::PrepareCommit | TxnState::PrepareAbort, _) => refuse(ErrorCode::ConcurrentTransactions),
             _ => refuse(ErrorCode::InvalidTxnState),
         }
     }
@@ -69,6 +67,10 @@ impl TxnShard {
         let Some((id, current)) = self.hard.entry(transactional_id) else {
             return refuse(ErrorCode::InvalidProducerIdMapping);
         };
+        if current.state.is_prepared() {
+            // First of all: the producer may have the id already that takes over when the markers are written.
+            return refuse(ErrorCode::ConcurrentTransactions);
+        }
         let (id, current) = (id.clone(), current.clone());
         let epoch = producer.producer_epoch;
         let again_after_rotation = current.previous_producer_id == producer.producer_id
@@ -80,7 +82,6 @@ impl TxnShard {
         }
         let is_current = epoch == current.producer_epoch;
         let is_valid = match current.state {
-            TxnState::PrepareCommit | TxnState::PrepareAbort => again_after_bump,
             TxnState::CompleteCommit | TxnState::CompleteAbort => {
                 again_after_bump || again_after_rotation || is_current
             }
@@ -95,9 +96,6 @@ impl TxnShard {
             (TxnState::CompleteCommit, true) | (TxnState::CompleteAbort, false) if is_again => {
                 let Transaction { producer_id, producer_epoch, .. } = current;
                 Outcome::response(Step::Done(Ok(Ended { producer_id, producer_epoch })))
-            }
-            (TxnState::PrepareCommit, true) | (TxnState::PrepareAbort, false) => {
-                refuse(ErrorCode::ConcurrentTransactions)
             }
             (TxnState::Empty | TxnState::CompleteCommit | TxnState::CompleteAbort, false) if !is_again => {
                 self.prepare_and_bump(&id, &current, false, level, fresh, now)
@@ -138,12 +136,11 @@ impl TxnShard {
         Outcome::new(vec![self.decide(id, prepared, level)], Step::Done(Ok(ended)))
     }
 
-    /// Aborts an open transaction under an epoch that nobody has: its producer is fenced. Under `transaction.version` 2 the end of the
-    /// transaction takes one more epoch.
+    /// Aborts an open transaction under an epoch that nobody has: its producer is fenced. To one of the new protocol that is the epoch which
+    /// the end of its transaction would have brought: if it aborts late it may go on.
     pub(super) fn fence_and_abort(&mut self, id: &Arc<str>, current: &Transaction, level: i16, now: Now) -> TxnRecord {
-        let bump = if level >= TRANSACTION_VERSION_2 { 2 } else { 1 };
         let prepared = Transaction {
-            producer_epoch: current.producer_epoch.saturating_add(bump),
+            producer_epoch: current.producer_epoch.saturating_add(1),
             client_version: level,
             ..current.to_state(TxnState::PrepareAbort, now.wall_ms)
         };

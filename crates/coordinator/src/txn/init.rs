@@ -35,6 +35,9 @@ impl TxnShard {
             let Some(producer_id) = fresh else { return Outcome::response(Step::NeedsProducerId) };
             return self.initialise(request, &Transaction::new(producer_id), producer_id, 0, -1, level, now);
         };
+        if current.state.is_prepared() {
+            return refuse(ErrorCode::ConcurrentTransactions);
+        }
         let current = current.clone();
         if let Some(expected) = request.expected
             && !self.may_be(id, &current, expected)

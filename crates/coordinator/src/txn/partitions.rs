@@ -30,6 +30,10 @@ impl TxnShard {
         level: i16,
         now: Now,
     ) -> TxnOutcome<Result<(), ErrorCode>> {
+        if self.hard.get(transactional_id).is_some_and(|t| t.state.is_prepared()) {
+            // First of all: the producer may have the id already that takes over when the markers are written.
+            return Outcome::response(Err(ErrorCode::ConcurrentTransactions));
+        }
         let (id, current) = match self.of_producer(transactional_id, producer) {
             Ok(found) => found,
             Err(error) => return Outcome::response(Err(error)),
