@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use milena_common::{Clock, Outcome, Uuid};
+use milena_metadata::image::MetadataImage;
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::consumer_group_describe_response::DescribedGroup as DescribedConsumerGroup;
 use milena_protocol::messages::delete_groups_response::DeletableGroupResult;
 use milena_protocol::messages::describe_groups_response::DescribedGroup;
 use milena_protocol::messages::leave_group_request::MemberIdentity;
@@ -22,14 +24,18 @@ use milena_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponseTopic,
 };
 use milena_protocol::messages::{
-    DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse, HeartbeatRequest,
-    HeartbeatResponse, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest,
-    ListGroupsResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse,
-    OffsetFetchRequest, OffsetFetchResponse, SyncGroupRequest, SyncGroupResponse,
+    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatRequest,
+    ConsumerGroupHeartbeatResponse, DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest,
+    DescribeGroupsResponse, HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, JoinGroupResponse,
+    LeaveGroupRequest, LeaveGroupResponse, ListGroupsRequest, ListGroupsResponse, OffsetCommitRequest,
+    OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse, OffsetFetchRequest, OffsetFetchResponse,
+    SyncGroupRequest, SyncGroupResponse,
 };
 
+use crate::cluster::ClusterView;
 use crate::group::{
-    GroupConfig, GroupContext, GroupShard, Parked, join_error, validate_group_id, validate_join, validate_sync,
+    GroupConfig, GroupContext, GroupShard, Parked, join_error, refused, validate_group_id, validate_heartbeat,
+    validate_join, validate_sync,
 };
 use crate::shard::Runtime;
 use crate::writer::PartitionWriter;
@@ -40,6 +46,7 @@ pub use transactions::txn_commit_error;
 #[derive(Clone)]
 pub struct GroupCoordinator {
     config: Arc<GroupConfig>,
+    cluster: ClusterView,
     runtime: Runtime<GroupShard>,
     num_partitions: Arc<AtomicI32>,
 }
@@ -61,9 +68,12 @@ impl GroupCoordinator {
     ) -> Self {
         let config = Arc::new(config);
         let num_partitions = Arc::new(AtomicI32::new(config.offsets_topic_num_partitions));
-        let shard_config = config.clone();
-        let runtime = Runtime::new(writer, clock, move |_| GroupShard::new(shard_config.clone(), new_uuid.clone()));
-        GroupCoordinator { config, runtime, num_partitions }
+        let cluster = ClusterView::default();
+        let (shard_config, shard_cluster) = (config.clone(), cluster.clone());
+        let runtime = Runtime::new(writer, clock, move |_| {
+            GroupShard::new(shard_config.clone(), new_uuid.clone()).with_cluster(shard_cluster.clone())
+        });
+        GroupCoordinator { config, cluster, runtime, num_partitions }
     }
 
     /// Runs the timers that are due.
@@ -95,6 +105,12 @@ impl GroupCoordinator {
     /// Resigns from every partition, for good: the broker stops.
     pub fn shutdown(&self) {
         self.runtime.shutdown();
+    }
+
+    /// What the cluster is from now on; `topics_changed` if topics, partitions or racks may differ from before. Members of consumer
+    /// groups hear of it with their next heartbeat.
+    pub fn on_metadata_update(&self, image: Arc<MetadataImage>, topics_changed: bool) {
+        self.cluster.set(image, topics_changed);
     }
 
     /// Removes what groups committed for topics that are gone.
@@ -184,6 +200,46 @@ impl GroupCoordinator {
             }
         }
         response
+    }
+
+    /// ConsumerGroupHeartbeat v0-1.
+    pub async fn consumer_group_heartbeat(
+        &self,
+        cx: GroupContext,
+        request: ConsumerGroupHeartbeatRequest,
+    ) -> ConsumerGroupHeartbeatResponse {
+        let partition = self.partition_for(&request.group_id);
+        if let Err(refusal) = validate_heartbeat(&self.config, &cx, &request) {
+            return refused(refusal);
+        }
+        let submitted = self.runtime.submit(partition, |shard, now| shard.consumer_heartbeat(&cx, &request, now));
+        self.commit(submitted).await.unwrap_or_else(|error| refused((error, String::new())))
+    }
+
+    /// ConsumerGroupDescribe v0-1. Authorized operations are the caller's to fill in.
+    pub async fn consumer_group_describe(
+        &self,
+        _cx: GroupContext,
+        request: ConsumerGroupDescribeRequest,
+    ) -> ConsumerGroupDescribeResponse {
+        let mut groups = Vec::with_capacity(request.group_ids.len());
+        for group_id in request.group_ids {
+            let partition = self.partition_for(&group_id);
+            let described = match validate_group_id(&group_id) {
+                Ok(()) => {
+                    let describe =
+                        |shard: &mut GroupShard, _| Outcome::response(shard.describe_consumer_group(&group_id));
+                    self.commit(self.runtime.submit(partition, describe)).await
+                }
+                Err(error) => Err(error),
+            };
+            groups.push(described.unwrap_or_else(|error| DescribedConsumerGroup {
+                group_id,
+                error_code: error.code(),
+                ..Default::default()
+            }));
+        }
+        ConsumerGroupDescribeResponse { groups, ..Default::default() }
     }
 
     /// OffsetCommit v0-10; every topic has its name, and its id if that is known. The empty group id is a group like any other.

@@ -11,6 +11,7 @@
 //! given names, from v10 on also ids, which come back. FindCoordinator is the handler's: `partition_for` names the partition
 //! whose leader it answers with, after creating the topic if need be.
 
+mod cluster;
 mod coordinator;
 mod group;
 mod shard;

@@ -1,15 +1,17 @@
-//! For tests of this crate and of those that use it: `MemoryLog`, a `PartitionWriter` in memory, and
+//! For tests of this crate and of those that use it: `MemoryLog`, a `PartitionWriter` in memory, `MemoryOutside`, and
 //! `partition_writer_suite`, which every implementation of the seam must pass.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use milena_common::Now;
+use milena_common::{Now, TopicPartition};
 use milena_protocol::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::txn::{MarkerWriter, ProducerIdSource};
 use crate::writer::{
     BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
     TxnMarker, Verified,
@@ -185,6 +187,47 @@ impl PartitionWriter for MemoryLog {
             }
             Ok(LoadedBatch { records: loaded, next_offset })
         })
+    }
+}
+
+/// What a transaction coordinator reaches outside, in memory: the markers it wrote, and producer ids that count up.
+#[derive(Default)]
+pub struct MemoryOutside {
+    markers: Mutex<Vec<(TopicPartition, TxnMarker)>>,
+    last_producer_id: AtomicI64,
+    /// What the next markers come to, first come first served; then they succeed.
+    pub refusals: Mutex<Vec<ErrorCode>>,
+}
+
+impl MemoryOutside {
+    /// The markers so far.
+    pub fn markers(&self) -> Vec<(TopicPartition, TxnMarker)> {
+        self.markers.lock().clone()
+    }
+}
+
+impl MarkerWriter for MemoryOutside {
+    fn write_markers(
+        &self,
+        marker: TxnMarker,
+        partitions: Vec<TopicPartition>,
+    ) -> BoxFuture<Vec<Result<(), ErrorCode>>> {
+        let write = |partition| match self.refusals.lock().pop() {
+            Some(error) => Err(error),
+            None => {
+                self.markers.lock().push((partition, marker));
+                Ok(())
+            }
+        };
+        let results = partitions.into_iter().map(write).collect();
+        Box::pin(async move { results })
+    }
+}
+
+impl ProducerIdSource for MemoryOutside {
+    fn next(&self) -> BoxFuture<Result<i64, ErrorCode>> {
+        let id = self.last_producer_id.fetch_add(1, Ordering::Relaxed) + 1;
+        Box::pin(async move { Ok(id) })
     }
 }
 

@@ -65,7 +65,7 @@ pub struct AppendInfo {
     pub last_offset: i64,
     /// The largest timestamp, in milliseconds.
     pub max_timestamp: i64,
-    /// The time that all records got (`LogAppendTime`), else -1.
+    /// The time that all records got (`LogAppendTime`), else -1; of a duplicate, its largest timestamp.
     pub log_append_time_ms: i64,
     pub log_start_offset: i64,
     /// The batch had been appended before; the offsets are those of then and nothing was written.
@@ -272,7 +272,8 @@ impl UnifiedLog {
                     info.first_offset = earlier.first_offset();
                     info.last_offset = earlier.last_offset;
                     info.max_timestamp = earlier.timestamp;
-                    info.log_append_time_ms = validated.log_append_time_ms.map_or(-1, |_| earlier.timestamp);
+                    // as Kafka does, whoever set the timestamp
+                    info.log_append_time_ms = earlier.timestamp;
                     info.duplicate = true;
                     return Ok(info);
                 }

@@ -357,3 +357,111 @@ impl FetchSessions {
 fn next_epoch(epoch: i32) -> i32 {
     epoch.checked_add(1).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 0 }
+    }
+
+    fn part(partition: i32, fetch_offset: i64) -> SessionPart {
+        SessionPart {
+            topic: TopicRef::Name("t".into()),
+            partition,
+            current_leader_epoch: -1,
+            fetch_offset,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            max_bytes: 100,
+        }
+    }
+
+    fn request(session_id: i32, session_epoch: i32, parts: &[SessionPart]) -> SessionRequest {
+        let (parts, forgotten) = (parts.to_vec(), Vec::new());
+        SessionRequest { session_id, session_epoch, by_id: false, follower: false, parts, forgotten }
+    }
+
+    fn news(high_watermark: i64, has_records: bool) -> PartNews {
+        PartNews { high_watermark, log_start_offset: 0, has_records, failed: false, diverging: false }
+    }
+
+    fn begin_new(sessions: &FetchSessions, parts: i32, follower: bool, now: Now) -> i32 {
+        let parts: Vec<_> = (0..parts).map(|p| part(p, 0)).collect();
+        let context = sessions.begin(SessionRequest { follower, ..request(0, 0, &parts) }, now).unwrap();
+        let news = vec![news(0, false); parts.len()];
+        sessions.finish(context, &news, now).unwrap().0
+    }
+
+    fn indexes(context: &FetchContext) -> Vec<(i32, i64)> {
+        context.parts.iter().map(|p| (p.partition, p.fetch_offset)).collect()
+    }
+
+    #[test]
+    fn only_news_is_told_and_who_was_served_waits_in_line() {
+        let sessions = FetchSessions::new(10);
+        let id = begin_new(&sessions, 3, false, at(0));
+        assert_ne!(id, 0);
+        let context = sessions.begin(request(id, 1, &[part(1, 7)]), at(1)).unwrap();
+        assert_eq!(indexes(&context), [(0, 0), (1, 7), (2, 0)]);
+        let told = sessions.finish(context, &[news(0, true), news(0, false), news(5, false)], at(1)).unwrap();
+        assert_eq!(told, (id, vec![true, false, true]));
+        let context = sessions.begin(request(id, 2, &[]), at(2)).unwrap();
+        assert_eq!(indexes(&context), [(1, 7), (2, 0), (0, 0)]);
+        let failed = PartNews { failed: true, ..news(-1, false) };
+        let told = sessions.finish(context, &[failed, news(5, false), news(0, false)], at(2)).unwrap();
+        assert_eq!(told.1, [true, false, false]);
+        let forgets = SessionRequest { forgotten: vec![(TopicRef::Name("t".into()), 2)], ..request(id, 3, &[]) };
+        let context = sessions.begin(forgets, at(3)).unwrap();
+        assert_eq!(indexes(&context), [(1, 7), (0, 0)]);
+        let told = sessions.finish(context, &[news(0, false), news(0, false)], at(3)).unwrap();
+        assert_eq!(told.1, [true, false], "after an error it is named in any case");
+    }
+
+    #[test]
+    fn a_session_that_is_not_there_or_not_in_that_state_is_refused() {
+        let sessions = FetchSessions::new(10);
+        let id = begin_new(&sessions, 1, false, at(0));
+        let refused = |request| sessions.begin(request, at(1)).err();
+        assert_eq!(refused(request(id, 2, &[])), Some(SessionError::InvalidEpoch));
+        assert_eq!(refused(request(id ^ 1, 1, &[])), Some(SessionError::NotFound));
+        assert_eq!(refused(SessionRequest { by_id: true, ..request(id, 1, &[]) }), Some(SessionError::TopicIds));
+        assert_eq!(refused(request(id, 1, &[])), None);
+        // a full fetch without a session closes it
+        let context = sessions.begin(request(id, -1, &[part(0, 0)]), at(1)).unwrap();
+        assert_eq!(sessions.finish(context, &[news(0, false)], at(1)).unwrap(), (0, vec![true]));
+        assert_eq!(refused(request(id, 2, &[])), Some(SessionError::NotFound));
+        assert_eq!(next_epoch(i32::MAX), 1);
+    }
+
+    #[test]
+    fn a_session_without_partitions_ends() {
+        let sessions = FetchSessions::new(10);
+        let id = begin_new(&sessions, 1, false, at(0));
+        let forgets = SessionRequest { forgotten: vec![(TopicRef::Name("t".into()), 0)], ..request(id, 1, &[]) };
+        let context = sessions.begin(forgets, at(1)).unwrap();
+        assert_eq!(sessions.finish(context, &[], at(1)).unwrap().0, 0);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_the_better_reason_stays() {
+        let sessions = FetchSessions::new(2);
+        let small = begin_new(&sessions, 1, false, at(0));
+        let large = begin_new(&sessions, 5, false, at(10));
+        assert_eq!(begin_new(&sessions, 9, false, at(1000)), 0, "nobody is old");
+        let follower = begin_new(&sessions, 1, true, at(1000));
+        assert_ne!(follower, 0, "a follower goes before a consumer");
+        assert_eq!(sessions.begin(request(small, 1, &[]), at(1000)).err(), Some(SessionError::NotFound));
+        // used lately, but begun long ago and smaller
+        assert!(sessions.begin(request(large, 1, &[]), at(200_000)).is_ok());
+        assert!(sessions.begin(request(follower, 1, &[]), at(200_000)).is_ok());
+        assert_ne!(begin_new(&sessions, 9, false, at(200_000)), 0);
+        assert_eq!(sessions.begin(request(large, 2, &[]), at(200_000)).err(), Some(SessionError::NotFound));
+        // stale
+        assert_ne!(begin_new(&sessions, 1, false, at(900_000)), 0);
+        assert_eq!(sessions.len(), 2);
+        assert_eq!(begin_new(&FetchSessions::new(0), 1, true, at(0)), 0);
+    }
+}

@@ -256,3 +256,164 @@ impl Partition {
         self.followers.values().map(|follower| follower.log_start).fold(log_start, i64::min)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(mono_ms: u64) -> Now {
+        Now { mono_ms, wall_ms: 0 }
+    }
+
+    fn image(leader: i32, epoch: i32, partition_epoch: i32, isr: &[i32]) -> Arc<PartitionImage> {
+        Arc::new(PartitionImage {
+            replicas: vec![1, 2, 3],
+            isr: isr.to_vec(),
+            leader,
+            leader_epoch: epoch,
+            partition_epoch,
+            ..Default::default()
+        })
+    }
+
+    fn ends(log_end: i64, durable_end: i64) -> Ends {
+        Ends { log_end, durable_end }
+    }
+
+    fn leader(isr: &[i32], log_end: i64) -> Partition {
+        let mut p = Partition::new(1, ends(log_end, log_end), 0);
+        let effects = p.on_metadata(&image(1, 5, 1, isr), ends(log_end, log_end), at(0));
+        assert_eq!(effects.role, Some(Role::Leader { epoch: 5 }));
+        p
+    }
+
+    #[test]
+    fn a_lone_leader_commits_what_is_durable() {
+        let mut p = leader(&[1], 4);
+        assert_eq!(p.high_watermark(), 4);
+        p.on_local_append(9);
+        assert_eq!(p.on_durable(7).high_watermark, Some(7));
+        assert_eq!(p.on_durable(7), Effects::default());
+        assert_eq!(p.on_durable(6), Effects::default(), "never back");
+    }
+
+    #[test]
+    fn the_slowest_of_the_in_sync_replicas_decides() {
+        let mut p = leader(&[1, 2, 3], 10);
+        assert_eq!(p.high_watermark(), 0);
+        assert_eq!(p.on_follower_fetch(2, 10, 0, 10, at(1)), Some(Effects::default()));
+        assert_eq!(p.on_follower_fetch(3, 6, 0, 10, at(1)).unwrap().high_watermark, Some(6));
+        assert_eq!(p.on_follower_fetch(9, 6, 0, 10, at(1)), None, "no replica");
+        // a smaller set, recorded by the controller
+        let effects = p.on_metadata(&image(1, 5, 2, &[1, 2]), ends(10, 10), at(2));
+        assert_eq!((effects.role, effects.high_watermark), (None, Some(10)));
+    }
+
+    #[test]
+    fn a_follower_that_caught_up_is_proposed_and_counts_from_then_on() {
+        let mut p = leader(&[1], 0);
+        p.on_durable(10);
+        assert_eq!(p.on_follower_fetch(2, 9, 0, 10, at(1)), Some(Effects::default()), "behind the high watermark");
+        let effects = p.on_follower_fetch(2, 10, 0, 10, at(2)).unwrap();
+        assert_eq!(effects.propose_isr, Some(vec![1, 2]));
+        assert_eq!(p.on_durable(12), Effects::default(), "the proposed one must have it too");
+        assert_eq!(p.on_follower_fetch(2, 12, 0, 12, at(3)).unwrap().high_watermark, Some(12));
+        p.on_proposal_failed();
+        assert_eq!(p.on_durable(13).high_watermark, Some(13));
+    }
+
+    #[test]
+    fn a_follower_that_lags_is_to_leave_and_counts_until_it_has() {
+        let mut p = leader(&[1, 2, 3], 0);
+        p.on_durable(10);
+        p.on_follower_fetch(2, 10, 0, 10, at(100));
+        assert_eq!(p.on_tick(at(100), 100), Effects::default());
+        // what was there at the last fetch is what it must have had by the next
+        p.on_follower_fetch(3, 5, 0, 10, at(90));
+        p.on_follower_fetch(3, 10, 0, 20, at(120));
+        assert_eq!(p.on_tick(at(190), 100), Effects::default());
+        assert_eq!(p.on_tick(at(201), 100).propose_isr, Some(vec![1]));
+        assert_eq!(p.on_tick(at(300), 100), Effects::default(), "once");
+        assert_eq!(p.on_durable(20), Effects::default());
+        let effects = p.on_metadata(&image(1, 5, 2, &[1]), ends(20, 20), at(400));
+        assert_eq!(effects.high_watermark, Some(20));
+    }
+
+    #[test]
+    fn too_few_in_sync_replicas_commit_nothing() {
+        let mut p = leader(&[1], 0);
+        assert_eq!(p.on_min_isr(2), Effects::default());
+        assert!(!p.has_enough_in_sync());
+        assert_eq!(p.on_durable(5), Effects::default());
+        assert_eq!(p.on_min_isr(1).high_watermark, Some(5));
+        p.on_min_isr(7);
+        assert_eq!(p.on_metadata(&image(1, 5, 2, &[1, 2, 3]), ends(5, 5), at(0)), Effects::default());
+        assert!(p.has_enough_in_sync(), "all there are");
+    }
+
+    #[test]
+    fn old_metadata_change_nothing() {
+        let mut p = leader(&[1, 2], 3);
+        assert_eq!(p.on_metadata(&image(2, 4, 9, &[2]), ends(3, 3), at(0)), Effects::default());
+        assert_eq!(p.on_metadata(&image(1, 5, 0, &[1]), ends(3, 3), at(0)), Effects::default());
+        let follows = p.on_metadata(&image(2, 6, 2, &[2]), ends(3, 3), at(0));
+        assert_eq!(follows.role, Some(Role::Follower { leader: 2, epoch: 6 }));
+        assert_eq!(p.on_durable(9), Effects::default());
+        assert_eq!(p.on_leader_high_watermark(20).high_watermark, Some(9));
+        assert_eq!(p.on_leader_high_watermark(8), Effects::default());
+        assert_eq!(p.on_follower_fetch(3, 9, 0, 9, at(0)), None);
+        let leads = p.on_metadata(&image(1, 7, 3, &[1, 2]), ends(9, 9), at(0));
+        assert_eq!(leads.role, Some(Role::Leader { epoch: 7 }));
+        assert_eq!((p.epoch_start(), p.leader_epoch()), (9, 7));
+    }
+
+    #[test]
+    fn the_low_watermark_waits_for_all() {
+        let mut p = leader(&[1, 2, 3], 10);
+        assert_eq!(p.low_watermark(5), -1);
+        p.on_follower_fetch(2, 10, 3, 10, at(0));
+        p.on_follower_fetch(3, 10, 7, 10, at(0));
+        assert_eq!(p.low_watermark(5), 3);
+    }
+
+    proptest! {
+        /// The high watermark never falls, and never passes what any replica of the recorded in-sync set holds for good.
+        #[test]
+        fn the_high_watermark_is_held_by_all_in_sync(steps in prop::collection::vec((0..5u8, 1..4i32, 0..8i64), 1..80)) {
+            let mut p = leader(&[1, 2], 0);
+            let (mut log_end, mut durable, mut isr, mut epoch) = (0i64, 0i64, vec![1, 2], 1);
+            let mut held = BTreeMap::from([(2, -1i64), (3, -1i64)]);
+            let mut last = 0;
+            for (now, (what, id, by)) in (1..).zip(steps) {
+                match what {
+                    0 => { log_end += by; p.on_local_append(log_end); }
+                    1 => { durable = (durable + by).min(log_end); p.on_durable(durable); }
+                    2 | 3 if id != 1 => {
+                        let end = (held[&id].max(0) + by).min(log_end);
+                        held.insert(id, end);
+                        let effects = p.on_follower_fetch(id, end, 0, log_end, at(now)).unwrap();
+                        if let (Some(wider), true) = (effects.propose_isr, by % 2 == 0) {
+                            (isr, epoch) = (wider, epoch + 1);
+                            p.on_metadata(&image(1, 5, epoch, &isr), ends(log_end, durable), at(now));
+                        }
+                    }
+                    4 => {
+                        if let Some(smaller) = p.on_tick(at(now), 10).propose_isr {
+                            (isr, epoch) = (smaller, epoch + 1);
+                            p.on_metadata(&image(1, 5, epoch, &isr), ends(log_end, durable), at(now));
+                        }
+                    }
+                    _ => p.on_proposal_failed(),
+                }
+                let high_watermark = p.high_watermark();
+                prop_assert!(high_watermark >= last && high_watermark <= durable);
+                for id in isr.iter().filter(|id| **id != 1) {
+                    prop_assert!(high_watermark <= held[id].max(last));
+                }
+                last = high_watermark;
+            }
+        }
+    }
+}

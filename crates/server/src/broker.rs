@@ -8,7 +8,6 @@ use arc_swap::ArcSwap;
 use milena_common::Clock;
 use milena_common::config::BrokerConfig;
 use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
-use milena_metadata::image::Endpoint;
 use milena_metadata::{Controller, MetadataCache};
 use milena_replica::ReplicaManager;
 
@@ -38,8 +37,6 @@ pub(crate) struct Broker {
     pub(crate) transactions: TransactionCoordinator,
     /// The ends of transactions on their way to this broker's partitions.
     pub(crate) markers: Arc<LocalMarkers>,
-    /// Where the controller's listeners are, as others reach them.
-    pub(crate) controller_endpoints: Vec<Endpoint>,
 }
 
 impl Broker {

@@ -100,6 +100,7 @@ impl Node {
                 cluster_id: storage.cluster_id.clone(),
                 directory_id: storage.metadata_directory_id,
                 bootstrap: storage.bootstrap,
+                endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
             },
             storage.raft_log.clone(),
             Box::new(storage.raft_log.votes()),
@@ -143,7 +144,6 @@ impl Node {
             producer_ids,
             transactions,
             markers,
-            controller_endpoints: advertised(&config.advertised_controller_endpoints()?, &listeners),
         });
 
         let dynamic_config = DynamicConfig::new(Arc::clone(&broker), Vec::new());

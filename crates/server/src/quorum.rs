@@ -54,6 +54,8 @@ pub struct QuorumConfig {
     pub directory_id: Uuid,
     /// What a new log begins with.
     pub bootstrap: Bootstrap,
+    /// Where the others reach this controller.
+    pub endpoints: Vec<Endpoint>,
 }
 
 /// The metadata quorum, as one node has it.
@@ -252,12 +254,7 @@ impl<'a> Follower<'a> {
     }
 
     fn register_controller(&self) -> Result<(), QuorumError> {
-        let endpoints = self.quorum.config.broker.controller_endpoints();
-        let endpoints = endpoints.map_err(|error| QuorumError::Config(error.to_string()))?;
-        let endpoints = endpoints
-            .into_iter()
-            .map(|e| Endpoint { name: e.listener, host: e.host, port: e.port, security_protocol: e.protocol.id() })
-            .collect();
+        let endpoints = self.quorum.config.endpoints.clone();
         self.quorum.controller.register_self(endpoints, supported_features())?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, SystemClock, Uuid};
 use milena_log::fs::RealFs;
 use milena_log::{LogManager, LogManagerOptions};
-use milena_metadata::image::MetadataImage;
+use milena_metadata::image::{Endpoint, MetadataImage};
 use milena_metadata::versions::supported_features;
 use milena_metadata::{Bootstrap, versions};
 use milena_protocol::messages as msg;
@@ -102,6 +102,12 @@ impl Node {
             cluster_id: CLUSTER_ID.to_owned(),
             directory_id,
             bootstrap: read_bootstrap(dir).expect("reads").expect("is formatted"),
+            endpoints: vec![Endpoint {
+                name: "CONTROLLER".to_owned(),
+                host: "127.0.0.1".to_owned(),
+                port: 20750,
+                security_protocol: 0,
+            }],
         };
         let votes = Box::new(raft_log.votes());
         let quorum = Arc::new(Quorum::start(quorum, raft_log.clone(), votes, clock()).expect("starts"));

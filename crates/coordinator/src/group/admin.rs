@@ -9,7 +9,8 @@ use milena_protocol::messages::delete_groups_response::DeletableGroupResult;
 use milena_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use milena_protocol::messages::list_groups_response::ListedGroup;
 
-use super::classic::{ClassicGroup, State};
+use super::classic::{CONSUMER, ClassicGroup, State};
+use super::consumer::GroupState;
 use super::fx::TimerKey;
 use super::record::{GroupKind, GroupRecord};
 use super::{GroupContext, GroupOutcome, GroupShard};
@@ -24,25 +25,27 @@ impl GroupShard {
         let passes = |filter: &[String], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
         };
-        let live = self
-            .soft
-            .groups
-            .values()
-            .map(|group| (&group.id, group.state, group.protocol_type.as_deref().unwrap_or_default(), CLASSIC));
-        let simple = self.hard.groups().filter(|(id, _)| !self.soft.groups.contains_key(*id)).map(|(id, recorded)| {
+        let live =
+            self.soft.groups.values().map(|group| {
+                (&group.id, group.state.name(), group.protocol_type.as_deref().unwrap_or_default(), CLASSIC)
+            });
+        let others = self.hard.groups().filter(|(id, _)| !self.soft.groups.contains_key(*id)).map(|(id, recorded)| {
+            if let Some(consumer) = &recorded.consumer {
+                return (id, consumer.state().name(), CONSUMER, GroupKind::Consumer.name());
+            }
             let kind = recorded.foreign_kind();
             let protocol_type = kind.map_or("", GroupKind::name);
-            (id, State::Empty, protocol_type, kind.map_or(CLASSIC, GroupKind::name))
+            (id, State::Empty.name(), protocol_type, kind.map_or(CLASSIC, GroupKind::name))
         });
         let mut listed: Vec<ListedGroup> = live
-            .chain(simple)
+            .chain(others)
             .filter(|(_, state, _, group_type)| {
-                passes(&request.states_filter, state.name()) && passes(&request.types_filter, group_type)
+                passes(&request.states_filter, state) && passes(&request.types_filter, group_type)
             })
             .map(|(id, state, protocol_type, group_type)| ListedGroup {
                 group_id: id.to_string(),
                 protocol_type: protocol_type.to_owned(),
-                group_state: state.name().to_owned(),
+                group_state: state.to_owned(),
                 group_type: group_type.to_owned(),
             })
             .collect();
@@ -54,7 +57,8 @@ impl GroupShard {
     pub fn describe_group(&self, cx: &GroupContext, group_id: &str) -> DescribedGroup {
         let described = DescribedGroup { group_id: group_id.to_owned(), ..Default::default() };
         let recorded = self.hard.group(group_id);
-        let is_foreign = recorded.is_some_and(|recorded| recorded.foreign_kind().is_some());
+        let is_foreign =
+            recorded.is_some_and(|recorded| recorded.consumer.is_some() || recorded.foreign_kind().is_some());
         match self.soft.groups.get(group_id) {
             Some(group) => describe(group, described),
             None if recorded.is_some() && !is_foreign => {
@@ -83,23 +87,29 @@ impl GroupShard {
         if self.soft.groups.get(group_id).is_some_and(|group| group.state != State::Empty) {
             return Outcome::response(result(ErrorCode::NonEmptyGroup));
         }
+        if self.hard.consumer_group(group_id).is_some_and(|group| group.state() != GroupState::Empty) {
+            return Outcome::response(result(ErrorCode::NonEmptyGroup));
+        }
         if !self.exists(group_id) {
             return Outcome::response(result(ErrorCode::GroupIdNotFound));
         }
         let id: Arc<str> = Arc::from(group_id);
         let mut records = Vec::new();
         if let Some(recorded) = self.hard.group(group_id) {
-            if recorded.foreign_kind().is_some_and(|kind| kind != GroupKind::Consumer) {
+            if recorded.foreign_kind().is_some() {
                 // More state of these stands elsewhere.
                 return Outcome::response(result(ErrorCode::GroupIdNotFound));
             }
-            records.extend(recorded.foreign_tombstones(&id));
             for (topic, partitions) in &recorded.offsets {
                 records.extend(partitions.keys().map(|&partition| GroupRecord::offset(&id, topic, partition, None)));
             }
         }
-        // Also for a simple group, which may have had a record in an earlier life.
-        records.push(GroupRecord::group(&id, None));
+        let consumer = self.consumer_tombstones(&id);
+        if consumer.is_empty() {
+            // Also for a simple group, which may have had a record in an earlier life.
+            records.push(GroupRecord::group(&id, None));
+        }
+        records.extend(consumer);
         if let Some(group) = self.soft.groups.remove(group_id) {
             for member in group.pending_join {
                 self.soft.timers.cancel(&TimerKey::Session { group: id.clone(), member });

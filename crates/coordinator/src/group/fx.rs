@@ -25,6 +25,14 @@ pub(crate) enum TimerKey {
     Join { group: Arc<str> },
     /// The sync phase of a rebalance.
     Sync { group: Arc<str> },
+    /// The session of a member of a consumer group.
+    ConsumerSession { group: Arc<str>, member: Arc<str> },
+    /// A member of a consumer group is to give partitions up.
+    ConsumerRevocation { group: Arc<str>, member: Arc<str> },
+    /// A classic member of a consumer group is to join again.
+    ConsumerRejoin { group: Arc<str>, member: Arc<str> },
+    /// A classic member of a consumer group is to fetch its assignment.
+    ConsumerSync { group: Arc<str>, member: Arc<str> },
     /// The next look for expired offsets.
     OffsetExpiry,
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use milena_common::{StateMachine, Uuid};
 use milena_protocol::stored::group::{GroupMetadataValue, OffsetCommitValue};
 
+use super::consumer::ConsumerGroup;
 use super::record::{GroupKind, GroupRecord};
 
 /// Recorded state of one partition of `__consumer_offsets`.
@@ -23,7 +24,9 @@ pub(crate) struct Recorded {
     /// Absent on a simple group, which only has offsets.
     pub(crate) metadata: Option<GroupMetadataValue>,
     pub(crate) offsets: BTreeMap<Arc<str>, BTreeMap<i32, CommittedOffset>>,
-    /// Keys of the records of a group that is not classic.
+    /// Of a group of the consumer protocol.
+    pub(crate) consumer: Option<Box<ConsumerGroup>>,
+    /// Keys of the records of a group of another kind.
     pub(crate) foreign: BTreeMap<Bytes, GroupKind>,
 }
 
@@ -104,6 +107,14 @@ impl StateMachine for Hard {
                     }
                 }
             }
+            GroupRecord::Consumer { group, record } => {
+                let consumer = self.entry(group).consumer.get_or_insert_default();
+                consumer.replay(record);
+                if consumer.is_vacant() {
+                    self.entry(group).consumer = None;
+                    self.drop_if_empty(group);
+                }
+            }
             GroupRecord::Foreign { group, kind, key, present: true } => {
                 self.entry(group).foreign.insert(key.clone(), *kind);
             }
@@ -119,25 +130,19 @@ impl StateMachine for Hard {
 }
 
 impl Recorded {
-    /// What kind of group it is, if it is not classic.
+    /// What kind of group it is, if it is neither classic nor a consumer group.
     pub(crate) fn foreign_kind(&self) -> Option<GroupKind> {
         self.foreign.values().next().copied()
-    }
-
-    /// The records that undo those of a group that is not classic.
-    pub(crate) fn foreign_tombstones<'a>(&'a self, group: &'a Arc<str>) -> impl Iterator<Item = GroupRecord> + 'a {
-        self.foreign.iter().map(|(key, &kind)| GroupRecord::Foreign {
-            group: group.clone(),
-            kind,
-            key: key.clone(),
-            present: false,
-        })
     }
 }
 
 impl Hard {
     pub(crate) fn group(&self, group: &str) -> Option<&Recorded> {
         self.groups.get(group)
+    }
+
+    pub(crate) fn consumer_group(&self, group: &str) -> Option<&ConsumerGroup> {
+        self.groups.get(group)?.consumer.as_deref()
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, &Recorded)> {
@@ -207,7 +212,10 @@ impl Hard {
 
     fn drop_if_empty(&mut self, group: &Arc<str>) {
         if self.groups.get(group).is_some_and(|recorded| {
-            recorded.metadata.is_none() && recorded.offsets.is_empty() && recorded.foreign.is_empty()
+            recorded.metadata.is_none()
+                && recorded.offsets.is_empty()
+                && recorded.consumer.is_none()
+                && recorded.foreign.is_empty()
         }) {
             self.groups.remove(group);
         }

@@ -5,8 +5,10 @@
 //! or locks: the driver (`shard`) passes `now` and runs the operations of a partition one after another.
 
 mod admin;
+pub(crate) mod assignor;
 mod classic;
 mod config;
+mod consumer;
 mod fx;
 mod hard;
 mod offsets;
@@ -30,10 +32,13 @@ pub use config::GroupConfig;
 pub use fx::Parked;
 pub use record::{GroupKind, GroupRecord};
 
+use crate::cluster::ClusterView;
 use crate::shard::{ReplyId, Shard};
 use crate::writer::{CoordinatorRecord, LoadedRecord};
 use classic::ClassicGroup;
 pub(crate) use classic::join_error;
+use consumer::ConsumerSoft;
+pub(crate) use consumer::{refused, validate_heartbeat};
 use fx::{Fx, TimerKey};
 use hard::Hard;
 
@@ -51,12 +56,14 @@ pub struct GroupContext {
 /// A loaded partition of `__consumer_offsets`.
 pub struct GroupShard {
     config: Arc<GroupConfig>,
+    cluster: ClusterView,
     hard: Hard,
     soft: Soft,
 }
 
 struct Soft {
     groups: HashMap<Arc<str>, ClassicGroup>,
+    consumers: HashMap<Arc<str>, ConsumerSoft>,
     timers: Timers<TimerKey>,
     replies: Vec<(ReplyId, Parked)>,
     new_uuid: Box<dyn FnMut() -> Uuid + Send>,
@@ -71,15 +78,23 @@ impl GroupShard {
     pub fn new(config: Arc<GroupConfig>, new_uuid: impl FnMut() -> Uuid + Send + 'static) -> Self {
         GroupShard {
             config,
+            cluster: ClusterView::default(),
             hard: Hard::default(),
             soft: Soft {
                 groups: HashMap::new(),
+                consumers: HashMap::new(),
                 timers: Timers::new(),
                 replies: Vec::new(),
                 new_uuid: Box::new(new_uuid),
                 expiry_cursor: None,
             },
         }
+    }
+
+    /// Looks at the cluster through `cluster`.
+    pub(crate) fn with_cluster(mut self, cluster: ClusterView) -> Self {
+        self.cluster = cluster;
+        self
     }
 
     /// JoinGroup; the request itself was checked by `validate_join`.
@@ -100,21 +115,23 @@ impl GroupShard {
         }
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let mut records = Vec::new();
-        if let Some(recorded) = self.hard.group(&group_id)
-            && let Some(kind) = recorded.foreign_kind()
-        {
-            if kind != GroupKind::Consumer || !request.member_id.is_empty() {
-                let error = if kind == GroupKind::Consumer {
-                    ErrorCode::UnknownMemberId
-                } else {
-                    ErrorCode::InconsistentGroupProtocol
-                };
-                self.fx(now, &mut records, |_, fx| fx.reply_join(reply, join_error(&request.member_id, error)));
-                return Outcome::response(());
-            }
-            // Nobody can be a member by the new protocol here: the group is empty, and becomes a classic one, as in Kafka.
-            records.extend(recorded.foreign_tombstones(&group_id));
+        let refusal = match self.hard.group(&group_id) {
+            Some(recorded) if recorded.foreign_kind().is_some() => Some(ErrorCode::InconsistentGroupProtocol),
+            Some(recorded) => match &recorded.consumer {
+                Some(consumer) if consumer.num_members() > 0 => {
+                    return self.join_consumer_group(cx, request, reply, now);
+                }
+                Some(_) if !request.member_id.is_empty() => Some(ErrorCode::UnknownMemberId),
+                _ => None,
+            },
+            None => None,
+        };
+        if let Some(error) = refusal {
+            self.fx(now, &mut records, |_, fx| fx.reply_join(reply, join_error(&request.member_id, error)));
+            return Outcome::response(());
         }
+        // An empty consumer group becomes a classic one.
+        records.extend(self.consumer_tombstones(&group_id));
         let is_new = is_new || !records.is_empty();
         if !self.soft.groups.contains_key(&group_id) {
             self.soft.groups.insert(group_id.clone(), ClassicGroup::new(group_id.clone(), now.wall_ms));
@@ -146,6 +163,10 @@ impl GroupShard {
 
     /// SyncGroup.
     pub fn sync(&mut self, request: &SyncGroupRequest, reply: ReplyId, now: Now) -> GroupOutcome<()> {
+        if self.hard.consumer_group(&request.group_id).is_some() {
+            self.sync_consumer_group(request, reply, now);
+            return Outcome::response(());
+        }
         let mut records = Vec::new();
         let found = self.with_group(&request.group_id, now, &mut records, |group, fx| group.sync(fx, request, reply));
         if found.is_none() {
@@ -157,13 +178,22 @@ impl GroupShard {
     /// Heartbeat.
     pub fn heartbeat(&mut self, request: &HeartbeatRequest, now: Now) -> GroupOutcome<HeartbeatResponse> {
         let mut records = Vec::new();
-        let result = self.with_group(&request.group_id, now, &mut records, |group, fx| group.heartbeat(fx, request));
+        let result = if self.hard.consumer_group(&request.group_id).is_some() {
+            Some(self.heartbeat_consumer_group(request, now))
+        } else {
+            self.with_group(&request.group_id, now, &mut records, |group, fx| group.heartbeat(fx, request))
+        };
         let error = result.unwrap_or(Err(ErrorCode::UnknownMemberId)).err().unwrap_or(ErrorCode::None);
         Outcome::new(records, HeartbeatResponse { error_code: error.code(), ..Default::default() })
     }
 
     /// LeaveGroup, as a batch of members (`members`, at every version).
     pub fn leave(&mut self, request: &LeaveGroupRequest, now: Now) -> GroupOutcome<LeaveGroupResponse> {
+        if self.hard.consumer_group(&request.group_id).is_some() {
+            return self
+                .leave_consumer_group(&request.group_id, &request.members, now)
+                .map(|members| LeaveGroupResponse { members, ..Default::default() });
+        }
         let mut records = Vec::new();
         let left = self.with_group(&request.group_id, now, &mut records, |group, fx| group.leave(fx, &request.members));
         let members = left.unwrap_or_else(|| {
@@ -248,6 +278,7 @@ impl Shard for GroupShard {
                 }
             });
         }
+        self.start_consumer_timers(now);
         self.soft
             .timers
             .schedule(TimerKey::OffsetExpiry, now.mono_after(self.config.offsets_retention_check_interval_ms));
@@ -265,6 +296,15 @@ impl Shard for GroupShard {
             }
             TimerKey::Sync { group } => {
                 self.with_group(&group, now, &mut records, |group, fx| group.on_sync_timer(fx));
+            }
+            TimerKey::ConsumerSession { group, member } => {
+                records.extend(self.on_consumer_session_timer(&group, &member, now));
+            }
+            TimerKey::ConsumerRevocation { group, member } => {
+                records.extend(self.on_revocation_timer(&group, &member, now));
+            }
+            TimerKey::ConsumerRejoin { group, member } | TimerKey::ConsumerSync { group, member } => {
+                records.extend(self.on_classic_member_timer(&group, &member, now));
             }
             TimerKey::OffsetExpiry => self.expire_offsets(now, &mut records),
         }

@@ -2,6 +2,7 @@
 //!
 //! Topics come with their names: whoever calls resolves topic ids (v10) and checks that topics exist and may be used.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use milena_common::{Now, Outcome};
@@ -17,6 +18,7 @@ use milena_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, Offse
 use milena_protocol::stored::group::OffsetCommitValue;
 
 use super::classic::{ClassicGroup, State};
+use super::consumer::{ConsumerGroup, GroupState};
 use super::fx::TimerKey;
 use super::hard::CommittedOffset;
 use super::record::GroupRecord;
@@ -83,6 +85,10 @@ impl GroupShard {
 
     fn validate_commit(&self, cx: &GroupContext, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
         let generation_id = request.generation_id_or_member_epoch;
+        if let Some(group) = self.hard.consumer_group(&request.group_id) {
+            let instance_id = request.group_instance_id.as_deref();
+            return group.validate_offset_commit(&request.member_id, instance_id, generation_id, false, cx.api_version);
+        }
         if let Some(group) = self.soft.groups.get(request.group_id.as_str()) {
             return group.validate_offset_commit(
                 &request.member_id,
@@ -112,6 +118,16 @@ impl GroupShard {
     /// OffsetFetch of one group, in the form of v8; `topics: None` asks for all.
     pub fn fetch_offsets(&self, request: &OffsetFetchRequestGroup, require_stable: bool) -> OffsetFetchResponseGroup {
         let group_id = request.group_id.as_str();
+        // Before version 9 nobody says who asks.
+        if let Some(group) = self.hard.consumer_group(group_id)
+            && let Err(error) = group.validate_offset_fetch(request.member_id.as_deref(), request.member_epoch)
+        {
+            return OffsetFetchResponseGroup {
+                group_id: group_id.to_owned(),
+                error_code: error.code(),
+                ..Default::default()
+            };
+        }
         let topics = match &request.topics {
             Some(topics) => topics
                 .iter()
@@ -202,11 +218,13 @@ impl GroupShard {
         if error != ErrorCode::None {
             return Outcome::response(OffsetDeleteResponse { error_code: error.code(), ..Default::default() });
         }
+        let consumer = self.hard.consumer_group(&request.group_id);
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let mut records = Vec::new();
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in &request.topics {
-            let is_subscribed = live.is_some_and(|group| group.is_subscribed_to(&topic.name));
+            let is_subscribed = live.is_some_and(|group| group.is_subscribed_to(&topic.name))
+                || consumer.is_some_and(|group| group.is_subscribed_to(&topic.name));
             let error = if is_subscribed { ErrorCode::GroupSubscribedToTopic } else { ErrorCode::None };
             let name: Arc<str> = Arc::from(topic.name.as_str());
             for partition in &topic.partitions {
@@ -218,7 +236,7 @@ impl GroupShard {
             let partitions = topic.partitions.iter().map(|asked| partition(asked.partition_index)).collect();
             topics.push(OffsetDeleteResponseTopic { name: topic.name.clone(), partitions });
         }
-        if live.is_none() {
+        if live.is_none() && consumer.is_none() {
             // A simple group outlives its offsets until the next look for expired ones: it can still be described and deleted.
             let group = ClassicGroup::new(group_id.clone(), now.wall_ms);
             self.soft.groups.insert(group_id, group);
@@ -274,9 +292,11 @@ impl GroupShard {
             return;
         }
         let live = self.soft.groups.get(group_id);
+        let consumer = recorded.consumer.as_deref();
+        let read: BTreeSet<&str> = consumer.map(ConsumerGroup::subscribed_topics).unwrap_or_default();
         let mut all_expired = true;
         for (topic, partitions) in &recorded.offsets {
-            let is_subscribed = live.is_some_and(|group| group.is_subscribed_to(topic));
+            let is_subscribed = live.is_some_and(|group| group.is_subscribed_to(topic)) || read.contains(&**topic);
             for (&partition, committed) in partitions {
                 let is_expired = !is_subscribed
                     && !self.hard.has_pending_offset(group_id, topic, partition)
@@ -289,11 +309,13 @@ impl GroupShard {
                 }
             }
         }
-        let is_empty = live.is_none_or(|group| group.state == State::Empty && group.pending_join.is_empty());
+        let is_empty = live.is_none_or(|group| group.state == State::Empty && group.pending_join.is_empty())
+            && consumer.is_none_or(|group| group.state() == GroupState::Empty);
         if all_expired && is_empty && !self.hard.has_pending_offsets(group_id) {
             if recorded.metadata.is_some() {
                 records.push(GroupRecord::group(group_id, None));
             }
+            records.extend(self.consumer_tombstones(group_id));
             tracing::info!(group = &**group_id, "group has no members and no offsets left and is removed");
             self.soft.groups.remove(group_id);
         }

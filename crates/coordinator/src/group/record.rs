@@ -1,7 +1,7 @@
 //! The records of `__consumer_offsets` that the group coordinator understands, and their bytes.
 //!
-//! Keys carry an i16 type: 0 and 1 are offset commits, 2 is a classic group. Of groups of other kinds (KIP-848, KIP-932, KIP-1071),
-//! which are not served yet, only the keys are known: `GroupRecord::Foreign`. What a later Kafka wrote is left in the log as
+//! Keys carry an i16 type: 0 and 1 are offset commits, 2 is a classic group, 3 to 8 and 16 are consumer groups (KIP-848). Of groups of
+//! other kinds (KIP-932, KIP-1071), which are not served yet, only the keys are known: `GroupRecord::Foreign`. What a later Kafka wrote is left in the log as
 //! it is and has no effect here: `GroupRecord::Other`.
 
 use std::sync::Arc;
@@ -9,19 +9,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::stored::group::{
-    GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, OffsetCommitKey, OffsetCommitValue,
+    ConsumerGroupCurrentMemberAssignmentKey, ConsumerGroupMetadataKey, ConsumerGroupPartitionMetadataValue,
+    ConsumerGroupRegularExpressionKey, GroupMetadataKey, GroupMetadataValue, LegacyOffsetCommitKey, OffsetCommitKey,
+    OffsetCommitValue,
 };
 use milena_protocol::{Decode, Encode, EncodeError, Reader, Writer};
 
+use super::consumer::record::ConsumerRecord;
 use crate::writer::{CoordinatorRecord, LoadedRecord, RECORD_OVERHEAD_BYTES};
 
 const LEGACY_OFFSET_COMMIT_KEY: i16 = 0;
 const OFFSET_COMMIT_KEY: i16 = 1;
 const GROUP_METADATA_KEY: i16 = 2;
+const CONSUMER_EPOCH_KEY: i16 = 3;
+const CONSUMER_PARTITION_METADATA_KEY: i16 = 4;
+const CONSUMER_MEMBER_KEY: i16 = 5;
+const CONSUMER_TARGET_EPOCH_KEY: i16 = 6;
+const CONSUMER_TARGET_KEY: i16 = 7;
+const CONSUMER_CURRENT_KEY: i16 = 8;
+const CONSUMER_REGEX_KEY: i16 = 16;
 
 /// Versions that Kafka 4.3 writes.
 const GROUP_METADATA_VALUE_VERSION: i16 = 3;
 const OFFSET_COMMIT_VALUE_VERSION: i16 = 4;
+const CONSUMER_VALUE_VERSION: i16 = 0;
 /// The only version with an expiration; it knows neither leader epoch nor topic id.
 const EXPIRING_OFFSET_COMMIT_VALUE_VERSION: i16 = 1;
 
@@ -40,7 +51,12 @@ pub enum GroupRecord {
         group: Arc<str>,
         value: Option<GroupMetadataValue>,
     },
-    /// A record of a group that is not classic, named by its encoded key; not `present` is a tombstone.
+    /// A record of a consumer group.
+    Consumer {
+        group: Arc<str>,
+        record: ConsumerRecord,
+    },
+    /// A record of a group that is neither, named by its encoded key; not `present` is a tombstone.
     Foreign {
         group: Arc<str>,
         kind: GroupKind,
@@ -79,7 +95,6 @@ impl GroupKind {
 
     fn of_key_type(key_type: i16) -> Option<GroupKind> {
         match key_type {
-            3..=8 | 16 => Some(GroupKind::Consumer),
             10..=15 => Some(GroupKind::Share),
             17..=23 => Some(GroupKind::Streams),
             _ => None,
@@ -112,6 +127,7 @@ impl GroupRecord {
                 let key = |w: &mut Writer| w.put_string(group, false);
                 encode(GROUP_METADATA_KEY, key, value.as_ref().map(|value| (GROUP_METADATA_VALUE_VERSION, value)))
             }
+            GroupRecord::Consumer { group, record } => encode_consumer(group, record),
             GroupRecord::Foreign { key, present: false, .. } => Ok(CoordinatorRecord { key: key.clone(), value: None }),
             GroupRecord::Foreign { .. } => Err(ErrorCode::UnknownServerError),
             // Written by the transaction coordinator and by later Kafkas only.
@@ -135,6 +151,26 @@ impl GroupRecord {
                 })
             }
         }
+    }
+}
+
+fn encode_consumer(group: &Arc<str>, record: &ConsumerRecord) -> Result<CoordinatorRecord, ErrorCode> {
+    fn one<V: Encode>(key_type: i16, names: &[&str], value: Option<&V>) -> Result<CoordinatorRecord, ErrorCode> {
+        let key = |w: &mut Writer| names.iter().try_for_each(|name| w.put_string(name, false));
+        encode(key_type, key, value.map(|value| (CONSUMER_VALUE_VERSION, value)))
+    }
+    match record {
+        ConsumerRecord::Epoch(value) => one(CONSUMER_EPOCH_KEY, &[group], value.as_ref()),
+        ConsumerRecord::PartitionMetadata { present: false } => {
+            one::<ConsumerGroupPartitionMetadataValue>(CONSUMER_PARTITION_METADATA_KEY, &[group], None)
+        }
+        // Kafka wrote these up to 4.0.
+        ConsumerRecord::PartitionMetadata { present: true } => Err(ErrorCode::UnknownServerError),
+        ConsumerRecord::Member { member, value } => one(CONSUMER_MEMBER_KEY, &[group, member], value.as_ref()),
+        ConsumerRecord::TargetEpoch(value) => one(CONSUMER_TARGET_EPOCH_KEY, &[group], value.as_ref()),
+        ConsumerRecord::Target { member, value } => one(CONSUMER_TARGET_KEY, &[group, member], value.as_ref()),
+        ConsumerRecord::Current { member, value } => one(CONSUMER_CURRENT_KEY, &[group, member], value.as_ref()),
+        ConsumerRecord::Regex { regex, value } => one(CONSUMER_REGEX_KEY, &[group, regex], value.as_ref()),
     }
 }
 
@@ -216,6 +252,7 @@ fn decode_record(producer_id: i64, record: &CoordinatorRecord) -> Option<GroupRe
             let key = GroupMetadataKey::decode(&mut key, 0).ok()?;
             Some(GroupRecord::Group { group: key.group.into(), value: decode_value(record)? })
         }
+        CONSUMER_EPOCH_KEY..=CONSUMER_CURRENT_KEY | CONSUMER_REGEX_KEY => decode_consumer(key_type, &mut key, record),
         _ => {
             let kind = GroupKind::of_key_type(key_type)?;
             let group = leading_string(&record.key)?;
@@ -224,6 +261,36 @@ fn decode_record(producer_id: i64, record: &CoordinatorRecord) -> Option<GroupRe
             Some(GroupRecord::Foreign { group, kind, key, present: record.value.is_some() })
         }
     }
+}
+
+/// `None` for what is not understood.
+fn decode_consumer(key_type: i16, key: &mut Reader, record: &CoordinatorRecord) -> Option<GroupRecord> {
+    let (group, record) = match key_type {
+        CONSUMER_EPOCH_KEY | CONSUMER_TARGET_EPOCH_KEY | CONSUMER_PARTITION_METADATA_KEY => {
+            let group = ConsumerGroupMetadataKey::decode(key, 0).ok()?.group_id;
+            let record = match key_type {
+                CONSUMER_EPOCH_KEY => ConsumerRecord::Epoch(decode_value(record)?),
+                CONSUMER_TARGET_EPOCH_KEY => ConsumerRecord::TargetEpoch(decode_value(record)?),
+                _ => ConsumerRecord::PartitionMetadata { present: record.value.is_some() },
+            };
+            (group, record)
+        }
+        CONSUMER_REGEX_KEY => {
+            let key = ConsumerGroupRegularExpressionKey::decode(key, 0).ok()?;
+            (key.group_id, ConsumerRecord::Regex { regex: key.regular_expression.into(), value: decode_value(record)? })
+        }
+        _ => {
+            let key = ConsumerGroupCurrentMemberAssignmentKey::decode(key, 0).ok()?;
+            let member = Arc::from(key.member_id);
+            let record = match key_type {
+                CONSUMER_MEMBER_KEY => ConsumerRecord::Member { member, value: decode_value(record)? },
+                CONSUMER_TARGET_KEY => ConsumerRecord::Target { member, value: decode_value(record)? },
+                _ => ConsumerRecord::Current { member, value: decode_value(record)? },
+            };
+            (key.group_id, record)
+        }
+    };
+    Some(GroupRecord::Consumer { group: group.into(), record })
 }
 
 /// The first field of every key: its group.

@@ -342,7 +342,7 @@ fn fetch_offsets_topic(address: &str) -> Vec<CoordinatorRecord> {
         let partition = &response.responses[0].partitions[0];
         assert_eq!(ErrorCode::from_code(partition.error_code), ErrorCode::None);
         let before = offset;
-        for batch in batches(partition.records.clone().unwrap_or_default()) {
+        for batch in batches(partition.records.clone().unwrap_or_default().concat().into()) {
             let batch = batch.expect("a batch");
             for record in batch.records(DecompressLimit::default()).expect("records") {
                 let record = record.expect("a record");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use milena_common::config::describe::{self, BrokerLayers};
+use milena_common::config::describe::{self, BrokerLayers, ConfigEntry, ConfigSource};
 use milena_common::config::{BrokerConfig, ClientMetricsConfig, ConfigKey, GroupConfig, TopicConfig, Type};
 use milena_common::limits::MAX_CONFIG_VALUE_BYTES;
 use milena_common::{ConfigError, Outcome};
@@ -379,11 +379,30 @@ pub(crate) fn described(cx: &Cx<'_>, overrides: &Settings) -> Vec<CreatableTopic
     describe::topic(&cluster_broker(cx), layers, overrides, None)
         .into_iter()
         .map(|entry| CreatableTopicConfigs {
+            config_source: source(&entry, layers) as i8,
             name: entry.name,
             value: entry.value,
             read_only: entry.read_only,
-            config_source: entry.source as i8,
             is_sensitive: entry.sensitive,
         })
         .collect()
+}
+
+/// Topic keys whose default may be given in coarser units, under these names.
+const COARSE: [(&str, &[&str]); 4] = [
+    ("flush.ms", &["log.flush.scheduler.interval.ms"]),
+    ("retention.ms", &["log.retention.minutes", "log.retention.hours"]),
+    ("segment.jitter.ms", &["log.roll.jitter.hours"]),
+    ("segment.ms", &["log.roll.hours"]),
+];
+
+/// Where a value comes from. DescribeConfigs calls what is given in coarser units a default; Kafka's controller knows better.
+fn source(entry: &ConfigEntry, layers: BrokerLayers<'_>) -> ConfigSource {
+    let coarse = COARSE.iter().find(|(name, _)| *name == entry.name).map_or(&[][..], |(_, names)| names);
+    match entry.source {
+        ConfigSource::Default if coarse.iter().any(|name| layers.file.contains_key(*name)) => {
+            ConfigSource::StaticBroker
+        }
+        source => source,
+    }
 }

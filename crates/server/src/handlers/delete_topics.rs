@@ -29,7 +29,10 @@ impl Handler for DeleteTopics {
         let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Uuid::ZERO));
         let asked: Vec<_> =
             by_name.chain(request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id))).collect();
-        let answer = within(request.timeout_ms, broker.controller.delete_topics(request)).await;
+        let answer = match broker.file_config.delete_topic_enable {
+            true => within(request.timeout_ms, broker.controller.delete_topics(request)).await,
+            false => Err(ErrorCode::TopicDeletionDisabled.into()),
+        };
         Reply::Now(answer.unwrap_or_else(|error| {
             // Clients before version 3 do not know TOPIC_DELETION_DISABLED.
             let code = match error.code {

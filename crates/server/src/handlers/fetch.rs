@@ -9,13 +9,14 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use milena_common::config::value::CompressionType;
 use milena_common::{TopicPartition, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use milena_protocol::messages::{FetchRequest, FetchResponse};
-use milena_protocol::records::{Compression, DecompressLimit, RecordsError, batches, legacy};
+use milena_protocol::records::{DecompressLimit, RecordsError, legacy};
 use milena_replica::{
     FetchContext, FetchParams, FetchPart, FetchedPart, PartNews, ReplicaError, SessionPart, SessionRequest, TopicRef,
 };
@@ -174,7 +175,7 @@ impl Fetching {
                         _ => fetched,
                     }
                 }
-                Err(error) => FetchedPart::failed(error.clone()),
+                Err(error) => refused(error.clone()),
             };
             news.push(PartNews {
                 high_watermark: fetched.high_watermark,
@@ -252,7 +253,7 @@ fn word(cx: &RequestContext, partition_index: i32, fetched: FetchedPart) -> Part
             .diverging_epoch
             .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
         aborted_transactions: fetched.aborted_transactions.map(aborted),
-        records: Some(fetched.records),
+        records: Some(fetched.records).filter(|_| code != ErrorCode::UnsupportedCompressionType),
         ..Default::default()
     }
 }
@@ -265,49 +266,45 @@ fn contiguous(pieces: Vec<Bytes>) -> Bytes {
     }
 }
 
-/// Makes of records what an old client understands: no zstd, and before version 4 no magic 2.
+/// What was not read at all has, as in Kafka, a list of aborted transactions.
+fn refused(error: ReplicaError) -> FetchedPart {
+    let mut failed = FetchedPart::failed(error);
+    failed.aborted_transactions = Some(Vec::new());
+    failed
+}
+
+/// Makes of records what an old client understands: before version 4 no magic 2. A topic that the broker compresses with zstd is
+/// refused before version 10; what a producer compressed with it is the reader's affair, as in Kafka.
 fn fit(cx: &RequestContext, broker: &Broker, params: &FetchParams, mut part: FetchPart, mut fetched: FetchedPart) -> FetchedPart {
+    let log = broker.replicas.logs().get(&part.partition);
+    if log.is_some_and(|log| log.config().compression_type == CompressionType::Zstd) && fetched.error.is_none() {
+        return refused(ReplicaError::UnsupportedCompression);
+    }
+    if cx.api_version >= FIRST_MAGIC_2 {
+        return fetched;
+    }
+    let magic = if cx.api_version < 2 { 0 } else { 1 };
     for _ in 0..MAX_SKIPS {
         if fetched.records.is_empty() {
             break;
         }
         let stored = contiguous(std::mem::take(&mut fetched.records));
-        let fitted = match cx.api_version {
-            FIRST_MAGIC_2.. => without_zstd(&stored).map(|records| (vec![records], part.fetch_offset)),
-            version => {
-                let magic = if version < 2 { 0 } else { 1 };
-                let converted = legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
-                converted.map(|converted| (converted.records, converted.next_offset))
-            }
-        };
+        let fitted = legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
         match fitted {
-            Ok((records, next_offset)) => {
-                fetched.records = records;
-                if !fetched.records.is_empty() || next_offset <= part.fetch_offset {
+            Ok(fitted) => {
+                fetched.records = fitted.records;
+                if !fetched.records.is_empty() || fitted.next_offset <= part.fetch_offset {
                     break;
                 }
                 // nothing but markers: an old consumer would ask for them for ever
-                part.fetch_offset = next_offset;
+                part.fetch_offset = fitted.next_offset;
                 let again = broker.replicas.fetch_now(params, std::slice::from_ref(&part));
                 fetched = again.into_iter().next().unwrap_or_default();
             }
-            Err(error) => return FetchedPart::failed(unreadable(error)),
+            Err(error) => return refused(unreadable(error)),
         }
     }
     fetched
-}
-
-/// The records before the first batch in zstd; the error of a codec if that is the first.
-fn without_zstd(stored: &Bytes) -> Result<Bytes, RecordsError> {
-    let mut end = 0;
-    for batch in batches(stored.clone()) {
-        let batch = batch?;
-        if batch.compression() == Ok(Compression::Zstd) {
-            return if end == 0 { Err(RecordsError::Codec(Compression::Zstd.id())) } else { Ok(stored.slice(..end)) };
-        }
-        end += batch.size_in_bytes();
-    }
-    Ok(stored.clone())
 }
 
 fn unreadable(error: RecordsError) -> ReplicaError {

@@ -5,7 +5,7 @@
 //! what is not in remote storage (KIP-1023).
 //! Gaps: there is no remote storage, so its offsets are -1.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -23,6 +23,8 @@ pub(crate) struct ListOffsets;
 
 /// The replica id of tools that may ask any replica.
 const DEBUGGING_REPLICA: i32 = -2;
+/// The first version that is told the leader epoch.
+const FIRST_LEADER_EPOCH: i16 = 4;
 /// The first version that understands OFFSET_NOT_AVAILABLE.
 const FIRST_NOT_AVAILABLE: i16 = 5;
 /// Most offsets that a request of version 0 gets.
@@ -43,8 +45,8 @@ impl Handler for ListOffsets {
                 *seen.entry((&topic.name, partition.partition_index)).or_default() += 1;
             }
         }
-        let twice: HashSet<(String, i32)> =
-            seen.into_iter().filter(|(_, n)| *n > 1).map(|((name, index), _)| (name.to_owned(), index)).collect();
+        let mut twice: HashMap<(String, i32), bool> =
+            seen.into_iter().filter(|(_, n)| *n > 1).map(|((name, index), _)| ((name.to_owned(), index), false)).collect();
         let isolation = match (request.replica_id >= 0, request.isolation_level) {
             (true, _) => Isolation::LogEnd,
             (false, 1) => Isolation::LastStable,
@@ -58,7 +60,17 @@ impl Handler for ListOffsets {
             for asked in topic.partitions {
                 let query = OffsetQuery { current_leader_epoch: asked.current_leader_epoch, must_lead, isolation };
                 let partition = TopicPartition::new(Arc::clone(&name), asked.partition_index);
-                let is_twice = !twice.is_empty() && twice.contains(&(topic.name.clone(), asked.partition_index));
+                let mut is_twice = false;
+                if cx.api_version > 0
+                    && !twice.is_empty()
+                    && let Some(told) = twice.get_mut(&(topic.name.clone(), asked.partition_index))
+                {
+                    // however often it is asked for, it is refused once
+                    if std::mem::replace(told, true) {
+                        continue;
+                    }
+                    is_twice = true;
+                }
                 partitions.push(match cx.api_version {
                     0 => old_offsets(broker, &partition, &asked, &query),
                     _ if is_twice => refused(asked.partition_index, ErrorCode::InvalidRequest),
@@ -92,7 +104,7 @@ fn offset(
                 partition_index: asked.partition_index,
                 timestamp,
                 offset,
-                leader_epoch: epoch.unwrap_or(-1),
+                leader_epoch: epoch.filter(|_| version >= FIRST_LEADER_EPOCH).unwrap_or(-1),
                 ..Default::default()
             }
         }

@@ -75,6 +75,8 @@ handlers! {
     describe_producers::DescribeProducers,
     describe_transactions::DescribeTransactions,
     list_transactions::ListTransactions,
+    consumer_group_heartbeat::ConsumerGroupHeartbeat,
+    consumer_group_describe::ConsumerGroupDescribe,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
 }

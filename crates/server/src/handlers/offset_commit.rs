@@ -130,3 +130,59 @@ fn unsupported(request: &OffsetCommitRequest) -> OffsetCommitResponse {
     }
     OffsetCommitResponse { topics: refused.topics, ..Default::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use milena_common::StateMachine;
+    use milena_protocol::stored::metadata::{MetadataRecord, PartitionRecord, TopicRecord};
+
+    use super::*;
+
+    const KNOWN: Uuid = Uuid::from_u128(1 << 64);
+    const UNKNOWN: Uuid = Uuid::from_u128(2 << 64);
+
+    fn image() -> MetadataImage {
+        let mut image = MetadataImage::default();
+        let records = [
+            MetadataRecord::Topic(TopicRecord { name: "known".into(), topic_id: KNOWN }),
+            MetadataRecord::Partition(PartitionRecord { topic_id: KNOWN, partition_id: 0, ..Default::default() }),
+        ];
+        records.iter().zip(0..).for_each(|(record, offset)| image.replay(offset, record));
+        image
+    }
+
+    fn request(topics: &[(&str, Uuid, &[i32])]) -> OffsetCommitRequest {
+        let partition = |&partition_index| OffsetCommitRequestPartition { partition_index, ..Default::default() };
+        let topics = topics.iter().map(|&(name, topic_id, partitions)| OffsetCommitRequestTopic {
+            name: name.into(),
+            topic_id,
+            partitions: partitions.iter().map(partition).collect(),
+        });
+        OffsetCommitRequest { topics: topics.collect(), ..Default::default() }
+    }
+
+    /// Topics and partitions with their errors, where the coordinator takes all that is left.
+    fn answered(api_version: i16, mut request: OffsetCommitRequest) -> Vec<(String, Vec<(i32, i16)>)> {
+        let refused = resolve(&image(), api_version, &mut request);
+        assert!(request.topics.iter().all(|topic| (topic.name.as_str(), topic.topic_id) == ("known", KNOWN)));
+        let mut taken = Refused::default();
+        request.topics.iter().for_each(|topic| taken.add(topic, topic.partitions.iter(), ErrorCode::None));
+        let response = refused.merge(OffsetCommitResponse { topics: taken.topics, ..Default::default() });
+        let errors = |topic: &OffsetCommitResponseTopic| {
+            topic.partitions.iter().map(|partition| (partition.partition_index, partition.error_code)).collect()
+        };
+        response.topics.iter().map(|topic| (topic.name.clone(), errors(topic))).collect()
+    }
+
+    #[test]
+    fn what_does_not_exist_comes_first_as_in_kafka() {
+        let topics = request(&[("known", Uuid::ZERO, &[0, 9]), ("missing", Uuid::ZERO, &[0, 1])]);
+        let expected = [("known".into(), vec![(9, 3), (0, 0)]), ("missing".into(), vec![(0, 3), (1, 3)])];
+        assert_eq!(answered(9, topics), expected);
+        let topics = request(&[("", KNOWN, &[0]), ("", UNKNOWN, &[0]), ("", Uuid::ZERO, &[1])]);
+        let expected = [(String::new(), vec![(0, 100)]), (String::new(), vec![(1, 100)]), ("known".into(), vec![(0, 0)])];
+        assert_eq!(answered(10, topics), expected);
+        assert_eq!(answered(9, request(&[("known", Uuid::ZERO, &[])])), []);
+        assert_eq!(answered(9, request(&[("missing", Uuid::ZERO, &[])])), [("missing".into(), vec![])]);
+    }
+}

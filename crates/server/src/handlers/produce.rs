@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use milena_common::TopicPartition;
-use milena_log::{AppendInfo, Origin, TransactionCheck};
+use milena_log::validate::check_produce_version;
+use milena_log::{AppendInfo, LogError, Origin, TransactionCheck};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -53,7 +54,7 @@ impl Handler for Produce {
         let transactional_id = request.transactional_id.clone();
         let (mut answer, mut parts, mut places) = sort(cx, broker, request);
         verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
-        let refused = places.len() < answer.responses.iter().map(|t| t.partition_responses.len()).sum::<usize>();
+        let refused = answer.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
         let appended = broker.replicas.append(AppendRequest {
             acks,
             origin: Origin::Client,
@@ -95,16 +96,19 @@ fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (Produ
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for partition in topic.partition_data {
             let mut told = PartitionProduceResponse { index: partition.index, base_offset: -1, ..Default::default() };
-            match &accepted {
+            let records = partition.records.unwrap_or_default();
+            let checked = accepted.as_ref().map_err(|code| *code).and_then(|name| {
+                let checked = check_produce_version(&records, cx.api_version);
+                checked.map(|()| name).map_err(|error| ReplicaError::from(LogError::from(error)).code())
+            });
+            match checked {
+                // an empty message set of old is no error, and nothing
+                Ok(_) if records.is_empty() => {}
                 Ok(name) => {
                     let name = TopicPartition::new(Arc::clone(name), partition.index);
                     let place = Place { topic: answer.responses.len(), partition: answers.len(), name: name.clone() };
                     places.push(place);
-                    parts.push(AppendPart {
-                        partition: name,
-                        records: partition.records.unwrap_or_default(),
-                        transaction: TransactionCheck::Off,
-                    });
+                    parts.push(AppendPart { partition: name, records, transaction: TransactionCheck::Off });
                 }
                 Err(code) => told.error_code = code.code(),
             }
@@ -259,7 +263,8 @@ fn word_error(
         code => code,
     }
     .code();
-    if matches!(code, ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp) {
+    // as Kafka does: words only where single records are at fault
+    if !error.record_errors().is_empty() {
         told.error_message = Some(error.to_string());
     }
     told.record_errors = (error.record_errors().iter())

@@ -13,6 +13,7 @@ mod sync;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use milena_protocol::ErrorCode;
 use milena_protocol::stored::group::GroupMetadataValue;
 use milena_protocol::stored::group::group_metadata_value::MemberMetadata;
@@ -112,6 +113,21 @@ impl ClassicGroup {
 
     /// The group that a record describes: Stable if it has members, else Empty.
     pub(crate) fn from_record(id: Arc<str>, value: &GroupMetadataValue) -> Self {
+        let chosen: HashMap<&str, Vec<(String, Bytes)>> = (value.members.iter())
+            .map(|member| {
+                let protocols = value.protocol.iter().map(|name| (name.clone(), member.subscription.clone())).collect();
+                (member.member_id.as_str(), protocols)
+            })
+            .collect();
+        Self::from_record_with(id, value, |member| chosen.get(member).cloned().unwrap_or_default())
+    }
+
+    /// As `from_record`, where the protocols that each member supports are known, and not only the chosen one.
+    pub(crate) fn from_record_with(
+        id: Arc<str>,
+        value: &GroupMetadataValue,
+        protocols_of: impl Fn(&str) -> Vec<(String, Bytes)>,
+    ) -> Self {
         let mut group = ClassicGroup::new(id, -1);
         group.state = if value.members.is_empty() { State::Empty } else { State::Stable };
         group.previous_state = group.state;
@@ -132,7 +148,7 @@ impl ClassicGroup {
                     stored.rebalance_timeout
                 },
                 session_timeout_ms: stored.session_timeout,
-                protocols: value.protocol.iter().map(|name| (name.clone(), stored.subscription.clone())).collect(),
+                protocols: protocols_of(&stored.member_id),
                 assignment: stored.assignment.clone(),
                 awaiting_join: None,
                 awaiting_sync: None,
