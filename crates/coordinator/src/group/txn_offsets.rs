@@ -65,6 +65,16 @@ impl GroupShard {
     }
 
     fn validate_transactional_commit(&self, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
+        if let Some(group) = self.hard.consumer_group(&request.group_id) {
+            let instance_id = request.group_instance_id.as_deref();
+            let valid =
+                group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true, i16::MAX);
+            return valid.map_err(|error| match error {
+                // Producers know generations only.
+                ErrorCode::StaleMemberEpoch => ErrorCode::IllegalGeneration,
+                error => error,
+            });
+        }
         if let Some(group) = self.soft.groups.get(request.group_id.as_str()) {
             return group.validate_offset_commit(
                 &request.member_id,

@@ -5,6 +5,7 @@ mod membership;
 mod offsets;
 mod rebalance;
 mod replay;
+mod txn_offsets;
 
 use std::collections::HashMap;
 use std::sync::Arc;
