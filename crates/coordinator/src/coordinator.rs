@@ -223,7 +223,10 @@ impl GroupCoordinator {
         request: ConsumerGroupDescribeRequest,
     ) -> ConsumerGroupDescribeResponse {
         let mut groups = Vec::with_capacity(request.group_ids.len());
-        for group_id in request.group_ids {
+        // What is no group's id is said first, as Kafka does.
+        let (valid, invalid): (Vec<_>, Vec<_>) =
+            request.group_ids.into_iter().partition(|group_id| validate_group_id(group_id).is_ok());
+        for group_id in invalid.into_iter().chain(valid) {
             let partition = self.partition_for(&group_id);
             let described = match validate_group_id(&group_id) {
                 Ok(()) => {

@@ -33,13 +33,8 @@ impl World {
             TxnConfig { num_partitions: 1, abort_interval_ms: 5, expiry_interval_ms: 5, ..TxnConfig::default() };
         let clock = Arc::new(ManualClock::new(Now { mono_ms: 1, wall_ms: 1_700_000_000_000 }));
         let outside = Arc::new(MemoryOutside::default());
-        let transactions = TransactionCoordinator::new(
-            config,
-            Arc::new(log.clone()),
-            outside.clone(),
-            outside.clone(),
-            clock.clone(),
-        );
+        let transactions =
+            TransactionCoordinator::new(config, Arc::new(log.clone()), outside.clone(), outside.clone(), clock.clone());
         transactions.set_transaction_version(2);
         World { log, outside, clock, transactions }
     }

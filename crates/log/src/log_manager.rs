@@ -115,6 +115,7 @@ pub struct LogManager {
     housekeeper: Mutex<Option<JoinHandle<()>>>,
     cleaner: LogCleaner,
     cleaner_threads: Pool,
+    cleaner_started: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -136,6 +137,7 @@ impl LogManager {
         let manager = Arc::new(LogManager {
             cleaner: LogCleaner::new(Arc::clone(&options.clock)),
             cleaner_threads: Pool::default(),
+            cleaner_started: AtomicBool::new(false),
             options,
             fs,
             dirs,
@@ -368,10 +370,19 @@ impl LogManager {
         }
     }
 
-    /// Starts the threads that compact, or changes what they may use.
+    /// Starts the threads that compact. Not before every log has its own configuration: a topic that is compacted by mistake loses records.
+    pub fn start_cleaner(self: &Arc<Self>, options: CleanerOptions) {
+        self.cleaner_started.store(true, Ordering::Release);
+        self.set_cleaner(options);
+    }
+
+    /// What the cleaner may use from now on.
     pub fn set_cleaner(self: &Arc<Self>, options: CleanerOptions) {
         self.cleaner.set_options(options);
-        let threads = if options.enabled && !self.closed.load(Ordering::Acquire) { options.threads } else { 0 };
+        if !self.cleaner_started.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let threads = if options.enabled { options.threads } else { 0 };
         if let Err(error) = self.cleaner_threads.resize(&Arc::downgrade(self), threads) {
             tracing::error!(%error, "a thread of the cleaner could not be started");
         }

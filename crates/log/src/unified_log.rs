@@ -396,7 +396,7 @@ impl UnifiedLog {
             Some(first) if first >= 0 && probe.max_timestamp >= 0 => probe.max_timestamp - first,
             _ => now.wall_ms - active.created_ms,
         };
-        active.size + probe.size as u64 > u64::from(segment_bytes(config).unsigned_abs())
+        active.size + probe.size as u64 > u64::from(config.segment_bytes.unsigned_abs())
             || age_ms > max_segment_ms(config).saturating_sub(inner.jitter_ms)
             || active.index_bytes() + 12 > usize::try_from(config.segment_index_bytes).unwrap_or(usize::MAX)
             || probe.last_offset - active.base_offset > i64::from(i32::MAX)
@@ -558,6 +558,11 @@ impl UnifiedLog {
         self.config.load_full()
     }
 
+    /// Whether its directory is offline: a write or a sync failed there. Takes no lock.
+    pub fn is_dir_offline(&self) -> bool {
+        self.committer.failed()
+    }
+
     /// Whether nothing can be written any more.
     pub fn is_offline(&self) -> bool {
         self.committer.failed() || self.inner.lock().broken
@@ -688,14 +693,9 @@ fn rules_of(config: &TopicConfig) -> Rules {
         timestamp_before_max_ms: config.message_timestamp_before_max_ms,
         timestamp_after_max_ms: config.message_timestamp_after_max_ms,
         max_message_bytes: config.max_message_bytes,
-        segment_bytes: segment_bytes(config),
+        segment_bytes: config.segment_bytes,
         compacted: config.cleanup_policy.compact,
     }
-}
-
-/// The size at which a segment is closed.
-pub(crate) fn segment_bytes(config: &TopicConfig) -> i32 {
-    config.internal_segment_bytes.unwrap_or(config.segment_bytes)
 }
 
 /// The age at which a segment is closed: what is to be compacted in time must be closed in time.

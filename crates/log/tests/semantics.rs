@@ -421,8 +421,8 @@ fn truncation_forgets_everywhere() {
 #[test]
 fn offsets_are_found_by_time() {
     let home = Home::new(&[("internal.segment.bytes", "300"), ("index.interval.bytes", "0")]);
-    let manager = home.open();
-    let log = home.log(&manager);
+    let mut manager = home.open();
+    let mut log = home.log(&manager);
     let times = [100, 50, 300, 200, 300, 700, 600, 800, 800];
     for ms in times {
         log.append_as_leader(batch_at(ms, &["v", "w"]), options(0)).unwrap();
@@ -436,7 +436,9 @@ fn offsets_are_found_by_time() {
         let newest = log.offset_for_max_timestamp().unwrap().unwrap();
         assert_eq!((newest.offset, newest.timestamp, newest.leader_epoch), (14, START + 800, Some(3)));
         manager.shutdown(0);
-        break;
+        drop((manager, log));
+        manager = home.open();
+        log = home.log(&manager);
     }
 }
 

@@ -208,7 +208,7 @@ impl Cache {
             let least = self.sessions.iter().map(|(id, (entry, _))| (rank(entry, *id), *entry)).min_by_key(|(r, _)| *r);
             let ((is_follower, its_size, id), entry) = least?;
             let replaceable =
-                (is_follower, its_size) < (follower, size) && (old(entry.created_ms) || follower > is_follower);
+                (is_follower, its_size) < (follower, size) && (old(entry.created_ms) || (follower && !is_follower));
             replaceable.then_some(id)
         };
         match stale.map(|(_, id)| id).or_else(lesser) {

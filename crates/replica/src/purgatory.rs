@@ -100,8 +100,9 @@ struct Append {
 struct Watch {
     /// By offset.
     appends: VecDeque<Append>,
+    tidy_appends_at: usize,
     fetches: Vec<Arc<Waiter>>,
-    tidy_at: usize,
+    tidy_fetches_at: usize,
     /// Bytes of batches that have not reached this watermark: where each ends.
     marks: VecDeque<(i64, i64)>,
     reached: i64,
@@ -109,17 +110,17 @@ struct Watch {
 
 impl Watch {
     fn add_fetch(&mut self, waiter: Arc<Waiter>) {
-        if self.fetches.len() >= self.tidy_at.max(TIDY_FROM) {
+        if self.fetches.len() >= self.tidy_fetches_at.max(TIDY_FROM) {
             self.fetches.retain(|w| !w.is_ready());
-            self.tidy_at = self.fetches.len() * 2;
+            self.tidy_fetches_at = self.fetches.len() * 2;
         }
         self.fetches.push(waiter);
     }
 
     fn add_append(&mut self, append: Append) {
-        if self.appends.len() >= self.tidy_at.max(TIDY_FROM) {
+        if self.appends.len() >= self.tidy_appends_at.max(TIDY_FROM) {
             self.appends.retain(|a| !a.waiter.is_ready());
-            self.tidy_at = self.appends.len() * 2;
+            self.tidy_appends_at = self.appends.len() * 2;
         }
         // nearly always the last
         let at = self.appends.iter().rposition(|a| a.offset <= append.offset).map_or(0, |i| i + 1);
@@ -244,4 +245,128 @@ impl WatchList {
 
 fn wake_all(ready: Vec<Arc<Waiter>>) {
     ready.iter().for_each(|waiter| waiter.wake());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn polled(waiter: &Waiter, woken: &Arc<Woken>) -> bool {
+        let waker = Arc::clone(woken).into();
+        std::pin::pin!(waiter.ready()).poll(&mut Context::from_waker(&waker)).is_ready()
+    }
+
+    #[test]
+    fn an_append_waits_for_its_offset_on_every_partition() {
+        let (a, b) = (WatchList::default(), WatchList::default());
+        let (waiter, woken) = (Waiter::new(2), Arc::<Woken>::default());
+        assert!(a.add_append(Watched::HighWatermark, 5, 0, &waiter, || 0));
+        assert!(b.add_append(Watched::HighWatermark, 2, 1, &waiter, || 1));
+        assert!(!b.add_append(Watched::HighWatermark, 2, 1, &waiter, || 2), "is there");
+        assert!(!polled(&waiter, &woken));
+        a.on_reached(Watched::DurableEnd, 9, true);
+        a.on_reached(Watched::HighWatermark, 4, true);
+        b.on_reached(Watched::HighWatermark, 3, true);
+        assert!(!woken.0.load(Ordering::SeqCst));
+        a.on_reached(Watched::HighWatermark, 5, true);
+        assert!(woken.0.load(Ordering::SeqCst) && polled(&waiter, &woken));
+        assert!(waiter.take_failures().is_empty());
+    }
+
+    #[test]
+    fn what_fails_is_told_part_by_part() {
+        let (a, b) = (WatchList::default(), WatchList::default());
+        let waiter = Waiter::new(3);
+        assert!(a.add_append(Watched::HighWatermark, 5, 0, &waiter, || 0));
+        assert!(a.add_append(Watched::HighWatermark, 7, 1, &waiter, || 0));
+        assert!(b.add_append(Watched::HighWatermark, 2, 2, &waiter, || 0));
+        a.on_reached(Watched::HighWatermark, 6, false);
+        a.on_failed(&ReplicaError::NotLeader);
+        a.on_failed(&ReplicaError::Offline);
+        assert!(!waiter.is_ready());
+        b.on_reached(Watched::HighWatermark, 2, true);
+        assert!(waiter.is_ready() && !waiter.is_done());
+        let failures: Vec<_> = waiter.take_failures().into_iter().map(|(part, e)| (part, e.code().name())).collect();
+        assert_eq!(failures, [(0, "NOT_ENOUGH_REPLICAS_AFTER_APPEND"), (1, "NOT_LEADER_OR_FOLLOWER")]);
+    }
+
+    #[test]
+    fn a_fetch_waits_for_bytes_that_are_committed() {
+        let list = WatchList::default();
+        list.on_append(3, 100);
+        let waiter = Waiter::new(150);
+        list.add_fetch(Watched::HighWatermark, &waiter);
+        list.on_reached(Watched::HighWatermark, 3, true);
+        list.on_append(5, 60);
+        assert!(!waiter.is_ready());
+        list.on_reached(Watched::DurableEnd, 5, true);
+        assert!(!waiter.is_ready());
+        list.on_reached(Watched::HighWatermark, 5, true);
+        assert!(waiter.is_ready());
+        // the commit may be told before the append
+        let waiter = Waiter::new(1);
+        list.add_fetch(Watched::HighWatermark, &waiter);
+        list.on_reached(Watched::HighWatermark, 9, true);
+        assert!(!waiter.is_ready());
+        list.on_append(9, 10);
+        assert!(waiter.is_ready());
+    }
+
+    #[test]
+    fn lists_stay_small() {
+        let list = WatchList::default();
+        for i in 1..=10_000 {
+            let waiter = Waiter::new(1);
+            list.add_fetch(Watched::HighWatermark, &waiter);
+            list.add_append(Watched::HighWatermark, 1 << 40, 0, &waiter, || 0);
+            list.on_append(i, 1);
+            waiter.finish();
+        }
+        let watches = list.watches.lock();
+        let watch = &watches[Watched::HighWatermark as usize];
+        assert!(watch.fetches.len() <= 2 * TIDY_FROM && watch.appends.len() <= 2 * TIDY_FROM);
+        assert_eq!(watch.marks.len(), MAX_UNCOMMITTED_MARKS);
+        assert_eq!(watch.marks.iter().map(|(_, bytes)| bytes).sum::<i64>(), 10_000);
+    }
+
+    /// Whoever registers while the offset moves is ready in the end, whatever came first.
+    #[test]
+    fn nobody_is_forgotten() {
+        let list = WatchList::default();
+        let position = AtomicI64::new(0);
+        let waiters: Vec<_> = (0..2_000).map(|_| Waiter::new(1)).collect();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for offset in 1..=2_000 {
+                    list.on_append(offset, 1);
+                    position.store(offset, Ordering::Release);
+                    list.on_reached(Watched::HighWatermark, offset, true);
+                }
+            });
+            for half in 0..2 {
+                let (list, position, waiters) = (&list, &position, &waiters);
+                scope.spawn(move || {
+                    for (offset, waiter) in (1..).zip(waiters).skip(half).step_by(2) {
+                        let now = || position.load(Ordering::Acquire);
+                        if !list.add_append(Watched::HighWatermark, offset, 0, waiter, now) {
+                            waiter.arrived(1);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(waiters.iter().all(|waiter| waiter.is_done()));
+    }
 }

@@ -1,29 +1,24 @@
 //! Keeps `Broker.config` up to date: the properties file with the cluster's and this broker's dynamic settings on top (KIP-226).
 //!
-//! Told of every change of the metadata, before those who read the configuration because of it. Settings that make no sense
-//! together leave the old configuration as it is. Owns nothing; made by `node.rs`.
+//! Told of every change of the metadata, before those who act on it. Settings that make no sense together leave the old
+//! configuration as it is. Owns nothing; made by `node.rs`.
 
 use std::sync::Arc;
 
-use milena_common::config::BrokerConfig;
 use milena_metadata::image::ConfigResource;
 use milena_metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
 
 use crate::broker::Broker;
-
-/// Somebody who keeps what it read out of the configuration.
-pub(crate) type Reader = Box<dyn Fn(&Arc<BrokerConfig>) + Send + Sync>;
+use crate::node::cleaner_options;
 
 /// See the module.
 pub(crate) struct DynamicConfig {
     broker: Arc<Broker>,
-    readers: Vec<Reader>,
 }
 
 impl DynamicConfig {
-    /// `readers` are told of each new configuration, in this order.
-    pub(crate) fn new(broker: Arc<Broker>, readers: Vec<Reader>) -> DynamicConfig {
-        DynamicConfig { broker, readers }
+    pub(crate) fn new(broker: Arc<Broker>) -> DynamicConfig {
+        DynamicConfig { broker }
     }
 }
 
@@ -37,13 +32,12 @@ impl MetadataPublisher for DynamicConfig {
         let (default, own) = (image.configs.broker_defaults(), image.configs.broker(node_id));
         match self.broker.file_config.with_dynamic(default, own) {
             Ok(config) => {
-                let config = Arc::new(config);
-                self.broker.config.store(Arc::clone(&config));
-                self.readers.iter().for_each(|reader| reader(&config));
+                self.broker.replicas.logs().set_cleaner(cleaner_options(&config));
+                self.broker.config.store(Arc::new(config));
                 tracing::info!(node_id, "dynamic broker configuration applied");
             }
             Err(error) => {
-                tracing::error!(node_id, %error, "dynamic broker configuration cannot be used; the old one stays")
+                tracing::error!(node_id, %error, "dynamic broker configuration cannot be used; the old one stays");
             }
         }
     }

@@ -14,7 +14,7 @@ use milena_common::{Clock, ConfigError, SystemClock, Uuid};
 use milena_coordinator::{GroupConfig, GroupCoordinator, TransactionCoordinator, TxnConfig};
 use milena_log::checkpoint;
 use milena_log::fs::RealFs;
-use milena_log::{LogError, LogManager, LogManagerOptions};
+use milena_log::{CleanerOptions, LogError, LogManager, LogManagerOptions};
 use milena_metadata::image::Endpoint;
 use milena_metadata::{Bootstrap, MetadataPublisher};
 use milena_protocol::Listeners;
@@ -146,7 +146,7 @@ impl Node {
             markers,
         });
 
-        let dynamic_config = DynamicConfig::new(Arc::clone(&broker), Vec::new());
+        let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
             vec![Arc::new(dynamic_config), replicas, Arc::new(coordinators)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
@@ -162,6 +162,8 @@ impl Node {
             }),
         };
         let registration = registered?;
+        // by now the metadata were read, and every log has its topic's configuration
+        broker.replicas.logs().start_cleaner(cleaner_options(&broker.config.load()));
 
         let bounds = ConnectionBounds::new(&config);
         let (stop_listening, listening_stopped) = watch::channel(false);
@@ -387,6 +389,20 @@ fn log_options(config: &BrokerConfig, dirs: Vec<PathBuf>, clock: &Arc<dyn Clock>
         high_watermark_checkpoint_ms: ms(config.replica_high_watermark_checkpoint_interval_ms),
         producer_expiration_ms: config.producer_id_expiration_ms.into(),
         clock: Arc::clone(clock),
+    }
+}
+
+/// What compaction may use.
+pub(crate) fn cleaner_options(config: &BrokerConfig) -> CleanerOptions {
+    let size = |value: i64| usize::try_from(value).unwrap_or(0);
+    CleanerOptions {
+        enabled: config.log_cleaner_enable,
+        threads: size(config.log_cleaner_threads.into()),
+        dedupe_buffer_bytes: size(config.log_cleaner_dedupe_buffer_size),
+        io_buffer_bytes: size(config.log_cleaner_io_buffer_size.into()),
+        load_factor: config.log_cleaner_io_buffer_load_factor,
+        io_max_bytes_per_second: config.log_cleaner_io_max_bytes_per_second,
+        backoff_ms: u64::try_from(config.log_cleaner_backoff_ms).unwrap_or(0),
     }
 }
 

@@ -93,7 +93,7 @@ impl ProducerIds {
             return Ok(());
         }
         let broker_epoch = self.metadata.load().cluster.broker(self.node_id).map_or(-1, |broker| broker.epoch);
-        let request = AllocateProducerIdsRequest { broker_id: self.node_id, broker_epoch, ..Default::default() };
+        let request = AllocateProducerIdsRequest { broker_id: self.node_id, broker_epoch };
         let answer = self.controller.allocate_producer_ids(request).await.map_err(|error| error.code)?;
         if answer.error_code != 0 {
             return Err(ErrorCode::from_code(answer.error_code));

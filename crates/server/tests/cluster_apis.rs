@@ -142,7 +142,6 @@ async fn ask_at<R: Request>(address: SocketAddr, version: i16, request: &R) -> O
         request_api_version: version,
         correlation_id: 7,
         client_id: Some("test".to_owned()),
-        ..Default::default()
     };
     header.encode_for(&mut writer, R::KEY, version).expect("fits");
     request.encode(&mut writer, version).unwrap_or_else(|error| panic!("{} version {version}: {error}", R::KEY));

@@ -174,7 +174,10 @@ fn records_for(version: i16, compression: Compression, values: &[&str]) -> Bytes
     set.build().expect("builds")
 }
 
-fn produce(client: &mut Client, version: i16, acks: i16, topics: &[(&str, &[(i32, Option<Bytes>)])]) -> String {
+/// A topic's name, and what is produced to which of its partitions.
+type OfTopic<'a> = (&'a str, &'a [(i32, Option<Bytes>)]);
+
+fn produce(client: &mut Client, version: i16, acks: i16, topics: &[OfTopic]) -> String {
     let topic_data = topics.iter().map(|(name, partitions)| TopicProduceData {
         name: if version < 13 { (*name).to_owned() } else { String::new() },
         topic_id: if version < 13 { Uuid::ZERO } else { client.id_of(name) },
@@ -216,13 +219,14 @@ fn play_produce(client: &mut Client, v: i16) {
     client.create(&small, 1, &[("max.message.bytes", "200")]);
     client.create(&compacted, 1, &[("cleanup.policy", "compact")]);
     let good = || Some(records_for(v, Compression::None, &["a", "b"]));
-    let step = |client: &mut Client, what: &str, acks: i16, topics: &[(&str, &[(i32, Option<Bytes>)])]| {
+    let step = |client: &mut Client, what: &str, acks: i16, topics: &[OfTopic]| {
         let answer = produce(client, v, acks, topics);
         client.tell(&format!("produce v{v} {what}"), &answer);
     };
     step(client, "good", 1, &[(&t, &[(0, good())])]);
     step(client, "acks=all, two partitions, one missing", -1, &[(&t, &[(0, good()), (1, good()), (7, good())])]);
     step(client, "unknown topic beside a good one", 1, &[("nope", &[(0, good())]), (&t, &[(0, good())])]);
+    step(client, "acks=0, unknown topic", 0, &[("nope", &[(0, good())])]);
     step(client, "acks=5", 5, &[(&t, &[(0, good())])]);
     let mut damaged = good().expect("is there").to_vec();
     if let Some(last) = damaged.last_mut() {

@@ -6,9 +6,9 @@ config_def! {
     /// The dynamic configuration of one group.
     pub struct GroupConfig;
 
-    "consumer.assignment.interval.ms" => consumer_assignment_interval_ms: i32 = "1000", AtLeast(0), ClusterWide Public idle, "Shortest time between two assignments of a consumer group.";
-    "consumer.heartbeat.interval.ms" => consumer_heartbeat_interval_ms: i32 = "5000", AtLeast(1), ClusterWide Public idle, "How often a consumer group member sends a heartbeat.";
-    "consumer.session.timeout.ms" => consumer_session_timeout_ms: i32 = "45000", AtLeast(1), ClusterWide Public idle, "A consumer group member that is silent for so long is removed.";
+    "consumer.assignment.interval.ms" => consumer_assignment_interval_ms: i32 = "1000", AtLeast(0), ClusterWide Public live, "Shortest time between two assignments of a consumer group.";
+    "consumer.heartbeat.interval.ms" => consumer_heartbeat_interval_ms: i32 = "5000", AtLeast(1), ClusterWide Public live, "How often a consumer group member sends a heartbeat.";
+    "consumer.session.timeout.ms" => consumer_session_timeout_ms: i32 = "45000", AtLeast(1), ClusterWide Public live, "A consumer group member that is silent for so long is removed.";
     "share.assignment.interval.ms" => share_assignment_interval_ms: i32 = "1000", AtLeast(0), ClusterWide Public idle, "Shortest time between two assignments of a share group.";
     "share.auto.offset.reset" => share_auto_offset_reset: String = "latest", SHARE_RESET, ClusterWide Public idle, "Where a share group starts: earliest, latest, or by_duration: and how long ago.";
     "share.delivery.count.limit" => share_delivery_count_limit: i32 = "5", AtLeast(2), ClusterWide Public idle, "How often a record is delivered before it is given up.";

@@ -36,7 +36,7 @@ pub struct GroupConfig {
     /// `group.consumer.max.size`
     pub consumer_max_size: usize,
     /// `group.consumer.assignors`; the first is the default
-    pub(crate) consumer_assignors: Vec<Assignor>,
+    pub consumer_assignors: Vec<Assignor>,
     /// `group.consumer.migration.policy`: whether classic groups may become consumer groups
     pub consumer_upgrade: bool,
     /// `group.consumer.migration.policy`: whether consumer groups may become classic groups

@@ -28,7 +28,8 @@ use milena_protocol::messages::{
     HeartbeatRequest, HeartbeatResponse, JoinGroupRequest, LeaveGroupRequest, LeaveGroupResponse, SyncGroupRequest,
 };
 
-pub use config::GroupConfig;
+pub use assignor::Assignor;
+pub use config::{Bounded, GroupConfig};
 pub use fx::Parked;
 pub use record::{GroupKind, GroupRecord};
 

@@ -5,6 +5,7 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use milena_metadata::image::ControllerRegistration;
 use milena_metadata::{ApiError, MetadataImage};
 use milena_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use milena_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
@@ -98,7 +99,7 @@ fn brokers(topology: &Topology<'_>, fenced_too: bool) -> Vec<DescribeClusterBrok
 }
 
 fn controllers(image: &MetadataImage, listener: &str) -> Vec<DescribeClusterBroker> {
-    let of = |controller: &milena_metadata::image::ControllerRegistration| {
+    let of = |controller: &ControllerRegistration| {
         let endpoint = controller.endpoints.iter().find(|endpoint| endpoint.name == listener)?;
         Some(DescribeClusterBroker {
             broker_id: controller.id,

@@ -66,7 +66,7 @@ fn page(
     let mut response = DescribeTopicPartitionsResponse::default();
     for name in names {
         let first = std::mem::take(&mut start);
-        let next = |partition_index| Some(Cursor { topic_name: name.to_owned(), partition_index, ..Default::default() });
+        let next = |partition_index| Some(Cursor { topic_name: name.to_owned(), partition_index });
         if left == 0 {
             response.next_cursor = next(first);
             break;

@@ -220,7 +220,7 @@ fn word(
     places: &[Place],
     results: &[Result<AppendInfo, ReplicaError>],
 ) {
-    let image = broker.metadata.image();
+    let image = broker.metadata.load();
     let mut hints = LeaderHints::new(&image, &cx.connection.listener);
     for (place, result) in places.iter().zip(results) {
         let topic = answer.responses.get_mut(place.topic);

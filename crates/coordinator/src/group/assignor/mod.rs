@@ -42,7 +42,7 @@ impl GroupSpec {
 
 /// Assignors by Kafka's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Assignor {
+pub enum Assignor {
     Uniform,
     Range,
 }

@@ -17,7 +17,7 @@ use super::record::ConsumerRecord;
 use crate::group::record::GroupRecord;
 
 /// Epoch of a group, and of its target assignment, before anything is recorded.
-const FIRST_EPOCH: i32 = 1;
+pub(super) const FIRST_EPOCH: i32 = 1;
 
 /// Recorded state of one group.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -228,20 +228,13 @@ impl ConsumerGroup {
     /// The records that end an empty group.
     pub(crate) fn tombstones(&self, group: &Arc<str>) -> Vec<GroupRecord> {
         let mut records = Vec::new();
-        let ids = |map: BTreeSet<&Arc<str>>| map.into_iter().cloned().collect::<Vec<Arc<str>>>();
-        for member in ids(self.current.keys().collect()) {
-            records.push(ConsumerRecord::Current { member, value: None });
-        }
-        for member in ids(self.targets.keys().collect()) {
-            records.push(ConsumerRecord::Target { member, value: None });
-        }
-        for regex in ids(self.regexes.keys().collect()) {
-            records.push(ConsumerRecord::Regex { regex, value: None });
-        }
+        let ids: BTreeSet<&Arc<str>> =
+            self.members.keys().chain(self.current.keys()).chain(self.targets.keys()).collect();
+        records.extend(ids.iter().map(|&id| ConsumerRecord::Current { member: id.clone(), value: None }));
+        records.extend(ids.iter().map(|&id| ConsumerRecord::Target { member: id.clone(), value: None }));
+        records.extend(self.regexes.keys().map(|regex| ConsumerRecord::Regex { regex: regex.clone(), value: None }));
         records.push(ConsumerRecord::TargetEpoch(None));
-        for member in ids(self.members.keys().collect()) {
-            records.push(ConsumerRecord::Member { member, value: None });
-        }
+        records.extend(ids.iter().map(|&id| ConsumerRecord::Member { member: id.clone(), value: None }));
         records.push(ConsumerRecord::PartitionMetadata { present: false });
         records.push(ConsumerRecord::Epoch(None));
         records.into_iter().map(|record| GroupRecord::Consumer { group: group.clone(), record }).collect()

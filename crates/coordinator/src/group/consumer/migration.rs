@@ -19,6 +19,7 @@ use milena_protocol::stored::group::{
 
 use super::draft::Draft;
 use super::embedded::{Assignment, Subscription};
+use super::group::FIRST_EPOCH;
 use super::heartbeat::nothing_said;
 use super::member::{Current, MemberState, Partitions, target_record};
 use super::record::ConsumerRecord;
@@ -108,7 +109,8 @@ impl GroupShard {
             members.push((member, subscription, partition_ids(&assignment, image)));
         }
         tracing::info!(group = &*id, members = members.len(), "classic group becomes a consumer group");
-        let epoch = classic.generation_id;
+        // A group in its first rebalance has no generation yet, and 0 is the epoch of those who are no members.
+        let epoch = classic.generation_id.max(FIRST_EPOCH);
         let mut draft = Draft::new_group(id, tombstone);
         for (member, subscription, _) in &members {
             let value = classic_value(

@@ -1,7 +1,10 @@
 //! Tests of the group state machine: a harness with manual time that, after every operation, encodes, decodes and replays
 //! what the operation decided, and compares with a partition loaded from scratch.
 
+mod consumer;
+mod consumer_replay;
 mod membership;
+mod migration;
 mod offsets;
 mod rebalance;
 mod replay;
@@ -27,6 +30,7 @@ pub(super) const REBALANCE_MS: i32 = 30_000;
 
 pub(super) struct Harness {
     pub(super) config: Arc<GroupConfig>,
+    pub(super) cluster: ClusterView,
     pub(super) shard: GroupShard,
     pub(super) now: Now,
     pub(super) log: Vec<CoordinatorRecord>,
@@ -90,9 +94,10 @@ impl Harness {
     pub(super) fn with(config: GroupConfig) -> Self {
         let config = Arc::new(config);
         let now = Now { mono_ms: 1_000, wall_ms: 1_700_000_000_000 };
-        let mut shard = GroupShard::new(config.clone(), counting_uuids(0));
+        let cluster = ClusterView::default();
+        let mut shard = GroupShard::new(config.clone(), counting_uuids(0)).with_cluster(cluster.clone());
         shard.on_loaded(now);
-        Harness { config, shard, now, log: Vec::new(), answers: HashMap::new(), next_reply: 0 }
+        Harness { config, cluster, shard, now, log: Vec::new(), answers: HashMap::new(), next_reply: 0 }
     }
 
     /// Takes an outcome as the driver does; the records must survive encoding, and recovery must lead to the same state.
@@ -113,7 +118,8 @@ impl Harness {
 
     /// A shard that has just loaded `log`.
     pub(super) fn load(&self, log: &[CoordinatorRecord]) -> GroupShard {
-        let mut shard = GroupShard::new(self.config.clone(), counting_uuids(1 << 64));
+        let mut shard =
+            GroupShard::new(self.config.clone(), counting_uuids(1 << 64)).with_cluster(self.cluster.clone());
         for (offset, record) in log.iter().enumerate() {
             let offset = offset as i64;
             shard.replay(

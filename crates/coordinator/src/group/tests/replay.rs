@@ -123,7 +123,7 @@ fn run(h: &mut Harness, clients: &mut [Client], step: &Step) {
 }
 
 /// Keeps the last record of each key, as the log cleaner does; at the end tombstones go as well.
-fn compact(log: &[CoordinatorRecord], drop_tombstones: bool) -> Vec<CoordinatorRecord> {
+pub(super) fn compact(log: &[CoordinatorRecord], drop_tombstones: bool) -> Vec<CoordinatorRecord> {
     let last: HashMap<&Bytes, usize> = log.iter().enumerate().map(|(at, record)| (&record.key, at)).collect();
     log.iter()
         .enumerate()
@@ -211,68 +211,47 @@ proptest! {
     }
 }
 
-/// A consumer group of KIP-848 as another Kafka left it: metadata and one member, and an offset.
-fn with_consumer_group() -> Harness {
-    let mut h = Harness::new();
-    h.commit("g", "", -1, "topic", 0, 5);
-    let records: [(&[u8], &[u8]); 2] =
-        [(b"\0\x03\0\x01g", b"\0\0\0\0\0\x01\0"), (b"\0\x05\0\x01g\0\x01m", b"\0\0 whatever")];
-    for (key, value) in records {
-        h.log.push(CoordinatorRecord { key: Bytes::copy_from_slice(key), value: Some(Bytes::copy_from_slice(value)) });
-    }
+fn push_record(h: &mut Harness, key: &'static [u8], value: &'static [u8]) {
+    h.log.push(CoordinatorRecord { key: Bytes::from_static(key), value: Some(Bytes::from_static(value)) });
     h.restart();
-    h
 }
 
 #[test]
 fn a_group_of_another_kind_is_shown_and_kept() {
-    let mut h = with_consumer_group();
+    let mut h = Harness::new();
+    h.commit("s", "", -1, "topic", 0, 5);
+    push_record(&mut h, b"\0\x0b\0\x01s", b"\0\0");
+    push_record(&mut h, b"\0\x0a\0\x01s\0\x01m", b"\0\0 whatever");
     let listed = h.shard.list_groups(&ListGroupsRequest::default());
-    assert_eq!((listed.len(), listed[0].group_type.as_str(), listed[0].group_state.as_str()), (1, "consumer", "Empty"));
-    assert!(
-        h.shard
-            .list_groups(&ListGroupsRequest { types_filter: vec!["classic".into()], ..Default::default() })
-            .is_empty()
-    );
-    let described = h.shard.describe_group(&cx(6), "g");
-    assert_eq!(described.error_message.as_deref(), Some("Group g is not a classic group."));
-    assert_eq!(error(h.shard.describe_group(&cx(5), "g").error_code), ErrorCode::None);
-    assert_eq!(h.fetch("g", "topic", 0), 5);
-    assert_eq!(h.commit_with(9, &commit_request("g", "m", 1, "topic", 0, 6)).0, Err(ErrorCode::UnknownMemberId));
+    assert_eq!((listed.len(), listed[0].group_type.as_str(), listed[0].group_state.as_str()), (1, "share", "Empty"));
+    let described = h.shard.describe_group(&cx(6), "s");
+    assert_eq!(described.error_message.as_deref(), Some("Group s is not a classic group."));
+    assert_eq!(error(h.shard.describe_group(&cx(5), "s").error_code), ErrorCode::None);
+    let described = h.shard.describe_consumer_group("s");
+    assert_eq!(described.error_message.as_deref(), Some("Group s is not a consumer group."));
+    assert_eq!(h.commit_with(9, &commit_request("s", "m", 1, "topic", 0, 6)).0, Err(ErrorCode::UnknownMemberId));
+    let refused = h.join_now(9, &JoinGroupRequest { group_id: "s".into(), ..join_request("") });
+    assert_eq!(error(refused.error_code), ErrorCode::InconsistentGroupProtocol);
     h.advance(100 * 86_400_000);
-    assert_eq!(h.fetch("g", "topic", 0), 5, "not ours to expire");
-    let outcome = h.shard.delete_group("g", h.now);
-    let (_, records) = h.apply(outcome);
-    assert_eq!(records.len(), 4);
-    h.restart();
-    assert_eq!(h.shard.hard, Hard::default());
+    assert_eq!(h.fetch("s", "topic", 0), 5, "not ours to expire");
+    let outcome = h.shard.delete_group("s", h.now);
+    assert_eq!(error(h.apply(outcome).0.error_code), ErrorCode::GroupIdNotFound);
 }
 
 #[test]
 fn a_consumer_group_nobody_is_in_becomes_classic_when_a_member_joins() {
-    let mut h = with_consumer_group();
+    let mut h = Harness::new();
+    h.commit("g", "", -1, "topic", 0, 5);
+    push_record(&mut h, b"\0\x03\0\x01g", b"\0\0\0\0\0\x01\0");
+    let listed = h.shard.list_groups(&ListGroupsRequest::default());
+    assert_eq!((listed[0].group_type.as_str(), listed[0].group_state.as_str()), ("consumer", "Empty"));
     let request = JoinGroupRequest { group_id: "g".into(), ..join_request("m") };
     assert_eq!(error(h.join_now(9, &request).error_code), ErrorCode::UnknownMemberId);
     let (_, records) = h.join_with(&cx(9), &JoinGroupRequest { member_id: String::new(), ..request });
-    assert!(matches!(
-        &records[..],
-        [
-            GroupRecord::Foreign { present: false, .. },
-            GroupRecord::Foreign { present: false, .. },
-            GroupRecord::Group { .. }
-        ]
-    ));
+    assert!(matches!(records.last(), Some(GroupRecord::Group { value: Some(_), .. })));
     h.restart();
     assert_eq!(h.shard.list_groups(&ListGroupsRequest::default())[0].group_type, "classic");
     assert_eq!(h.fetch("g", "topic", 0), 5);
-
-    h.log.push(CoordinatorRecord {
-        key: Bytes::from_static(b"\0\x0b\0\x01s"),
-        value: Some(Bytes::from_static(b"\0\0")),
-    });
-    h.restart();
-    let refused = h.join_now(9, &JoinGroupRequest { group_id: "s".into(), ..join_request("") });
-    assert_eq!(error(refused.error_code), ErrorCode::InconsistentGroupProtocol);
 }
 
 #[test]

@@ -8,11 +8,8 @@ use proptest::prelude::*;
 use super::*;
 
 fn txn_commit(producer_id: i64, group: &str, partition: i32, offset: i64) -> TxnOffsetCommitRequest {
-    let partition = TxnOffsetCommitRequestPartition {
-        partition_index: partition,
-        committed_offset: offset,
-        ..Default::default()
-    };
+    let partition =
+        TxnOffsetCommitRequestPartition { partition_index: partition, committed_offset: offset, ..Default::default() };
     TxnOffsetCommitRequest {
         transactional_id: "id".into(),
         group_id: group.into(),
