@@ -30,7 +30,7 @@ use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::{EpochEntry, LeaderEpochs};
-use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState};
+use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState, TransactionCheck};
 use crate::recovery;
 use crate::segment::{Probe, Segment, file_name};
 use crate::validate::{Append, Origin, Rules, TargetCompression, check_copied, validate_and_assign};
@@ -57,6 +57,7 @@ pub struct AppendOptions {
     pub origin: Origin,
     /// The version of the produce request, if it is one.
     pub produce_version: Option<i16>,
+    pub transaction: TransactionCheck,
 }
 
 /// What an append did.
@@ -271,7 +272,7 @@ impl UnifiedLog {
         });
         if let Some(batch) = &producer {
             if h.is_control {
-                marker = marker_of(&records)?;
+                marker = marker_of(&records, o.transaction)?;
                 if let Some(m) = &marker {
                     inner.producers.check_marker(h.producer_id, h.producer_epoch, m, &self.topic_partition)?;
                 }
@@ -286,8 +287,10 @@ impl UnifiedLog {
                     return Ok(info);
                 }
                 inner.producers.check(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             } else {
                 inner.producers.check_epoch(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             }
         }
         let chunks = validated.records.into_chunks();
@@ -550,6 +553,20 @@ impl UnifiedLog {
         self.inner.lock().producers.producers().cloned().collect()
     }
 
+    /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
+    /// after this, and the append be made with the ticket ([`AppendOptions::transaction`]). `bumps_epochs`: the producer gets an
+    /// epoch with each transaction (KIP-890).
+    pub fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        bumps_epochs: bool,
+    ) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.producers.begin_verification(producer_id, producer_epoch, base_sequence, bumps_epochs)
+    }
+
     /// Bytes of all segments.
     pub fn size_in_bytes(&self) -> u64 {
         self.inner.lock().segments.iter().map(|s| s.size).sum()
@@ -753,14 +770,18 @@ fn jitter_ms(config: &TopicConfig, seed: i64) -> i64 {
 }
 
 /// The marker in a control batch.
-fn marker_of(records: &Bytes) -> Result<Option<Marker>, LogError> {
+fn marker_of(records: &Bytes, check: TransactionCheck) -> Result<Option<Marker>, LogError> {
+    let transaction_version = match check {
+        TransactionCheck::Marker(version) => version,
+        TransactionCheck::Off | TransactionCheck::Ticket(_) => 0,
+    };
     let batch = BatchView::parse(records).ok();
-    Ok(batch.and_then(|b| recovery::marker(&b)))
+    Ok(batch.and_then(|b| recovery::marker(&b)).map(|marker| Marker { transaction_version, ..marker }))
 }
 
 /// The marker that a batch holds, if it is a control batch of a transaction.
 pub(crate) fn end_txn_marker(batch: &BatchView) -> Option<Marker> {
     let record = batch.records(DecompressLimit::default()).ok()?.next()?.ok()?;
     let m = EndTxnMarker::parse(&record).ok()??;
-    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch })
+    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch, transaction_version: 0 })
 }
