@@ -87,10 +87,10 @@ impl GroupShard {
             // Before v3 producers did not say for which member they commit; and there are groups without members.
             return Ok(());
         }
-        match self.hard.group(&request.group_id) {
-            // A simple group has no members.
-            Some(_) => Err(ErrorCode::UnknownMemberId),
-            None => Err(ErrorCode::IllegalGeneration),
+        // A simple group, also one that is only about to be, has no members.
+        match self.hard.group(&request.group_id).is_some() || self.hard.has_pending_offsets(&request.group_id) {
+            true => Err(ErrorCode::UnknownMemberId),
+            false => Err(ErrorCode::IllegalGeneration),
         }
     }
 }
