@@ -115,6 +115,7 @@ pub struct LogManager {
     housekeeper: Mutex<Option<JoinHandle<()>>>,
     cleaner: LogCleaner,
     cleaner_threads: Pool,
+    cleaner_started: AtomicBool,
     closed: AtomicBool,
 }
 
@@ -136,6 +137,7 @@ impl LogManager {
         let manager = Arc::new(LogManager {
             cleaner: LogCleaner::new(Arc::clone(&options.clock)),
             cleaner_threads: Pool::default(),
+            cleaner_started: AtomicBool::new(false),
             options,
             fs,
             dirs,
@@ -368,10 +370,19 @@ impl LogManager {
         }
     }
 
-    /// Starts the threads that compact, or changes what they may use.
+    /// Starts the threads that compact. Not before every log has its own configuration: a topic that is compacted by mistake loses records.
+    pub fn start_cleaner(self: &Arc<Self>, options: CleanerOptions) {
+        self.cleaner_started.store(true, Ordering::Release);
+        self.set_cleaner(options);
+    }
+
+    /// What the cleaner may use from now on.
     pub fn set_cleaner(self: &Arc<Self>, options: CleanerOptions) {
         self.cleaner.set_options(options);
-        let threads = if options.enabled && !self.closed.load(Ordering::Acquire) { options.threads } else { 0 };
+        if !self.cleaner_started.load(Ordering::Acquire) || self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let threads = if options.enabled { options.threads } else { 0 };
         if let Err(error) = self.cleaner_threads.resize(&Arc::downgrade(self), threads) {
             tracing::error!(%error, "a thread of the cleaner could not be started");
         }
@@ -430,6 +441,12 @@ impl LogManager {
                 tracing::error!(dir = %dir.path.display(), error = %e, "a checkpoint could not be written");
             }
         }
+    }
+
+    /// Flushes logs that have waited for their `flush.ms`; how long the next may wait.
+    pub fn flush_due_logs(&self) -> Option<u64> {
+        let now = self.options.clock.now();
+        self.all().iter().filter_map(|(_, log)| log.flush_if_due(now)).min()
     }
 
     fn remove_doomed(&self) {
@@ -561,8 +578,9 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
             m.all().iter().for_each(|(_, log)| log.trim_cache());
         }
         m.remove_doomed();
-        let wait =
-            due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms).clamp(50, 1000);
+        let flush = m.flush_due_logs();
+        let next = due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms);
+        let wait = next.min(flush.unwrap_or(u64::MAX)).clamp(50, 1000);
         drop(m);
         if stop.wait(Duration::from_millis(wait)) {
             return;

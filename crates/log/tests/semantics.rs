@@ -14,7 +14,9 @@ use milena_common::time::{Clock, ManualClock};
 use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
+use milena_log::{
+    AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog,
+};
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, batches};
 
@@ -81,7 +83,13 @@ fn topic_id() -> Uuid {
 }
 
 fn options(ms: u64) -> AppendOptions {
-    AppendOptions { leader_epoch: 3, now: now(ms), origin: Origin::Client, produce_version: Some(11) }
+    AppendOptions {
+        leader_epoch: 3,
+        now: now(ms),
+        origin: Origin::Client,
+        produce_version: Some(11),
+        transaction: TransactionCheck::Off,
+    }
 }
 
 fn batch(values: &[&str]) -> Bytes {
@@ -413,8 +421,8 @@ fn truncation_forgets_everywhere() {
 #[test]
 fn offsets_are_found_by_time() {
     let home = Home::new(&[("internal.segment.bytes", "300"), ("index.interval.bytes", "0")]);
-    let manager = home.open();
-    let log = home.log(&manager);
+    let mut manager = home.open();
+    let mut log = home.log(&manager);
     let times = [100, 50, 300, 200, 300, 700, 600, 800, 800];
     for ms in times {
         log.append_as_leader(batch_at(ms, &["v", "w"]), options(0)).unwrap();
@@ -428,7 +436,9 @@ fn offsets_are_found_by_time() {
         let newest = log.offset_for_max_timestamp().unwrap().unwrap();
         assert_eq!((newest.offset, newest.timestamp, newest.leader_epoch), (14, START + 800, Some(3)));
         manager.shutdown(0);
-        break;
+        drop((manager, log));
+        manager = home.open();
+        log = home.log(&manager);
     }
 }
 

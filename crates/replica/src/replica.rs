@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use milena_common::config::TopicConfig;
 use milena_common::{Clock, Now, TopicPartition, Uuid};
-use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, Origin, UnifiedLog};
+use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, Origin, TransactionCheck, UnifiedLog};
 use milena_metadata::image::PartitionImage;
 use parking_lot::RwLock;
 
@@ -133,6 +133,7 @@ impl Replica {
         acks: i16,
         origin: Origin,
         produce_version: Option<i16>,
+        transaction: TransactionCheck,
         now: Now,
     ) -> Result<AppendInfo, ReplicaError> {
         let size = records.len();
@@ -144,7 +145,8 @@ impl Replica {
             if acks == -1 && !state.has_enough_in_sync() {
                 return Err(ReplicaError::NotEnoughReplicas);
             }
-            let options = AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version };
+            let options =
+                AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version, transaction };
             self.log.append_as_leader(records, options)?
         };
         if !info.duplicate {
@@ -308,5 +310,53 @@ impl Replica {
 
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milena_common::SystemClock;
+    use milena_common::config::BrokerConfig;
+    use milena_log::checkpoint::MetaProperties;
+    use milena_log::fs::RealFs;
+    use milena_log::{LogManager, LogManagerOptions};
+
+    use super::*;
+
+    /// A failed sync ends every wait at once, and none begins any more.
+    #[test]
+    fn a_failed_directory_is_told_to_all_who_wait() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let id = Uuid::random();
+        let meta = MetaProperties { cluster_id: "c".into(), node_id: 1, directory_id: id };
+        meta.write(&RealFs, dir.path()).expect("formats");
+        let broker = BrokerConfig::parse(Default::default()).expect("valid");
+        let config = Arc::new(TopicConfig::from_overrides(&broker, &Default::default()).expect("valid"));
+        let options = LogManagerOptions {
+            dirs: vec![dir.path().to_path_buf()],
+            recovery_threads: 1,
+            retention_check_ms: u64::MAX,
+            recovery_point_checkpoint_ms: u64::MAX,
+            high_watermark_checkpoint_ms: u64::MAX,
+            producer_expiration_ms: 1,
+            clock: Arc::new(SystemClock),
+        };
+        let logs = LogManager::open(options, &|_| Arc::clone(&config)).expect("opens");
+        let partition = TopicPartition::new("t", 0);
+        let log = logs.get_or_create(&partition, id, id, config).expect("is made");
+        let replica = Replica::new(1, partition, id, log);
+        let image = PartitionImage { replicas: vec![1, 2], isr: vec![1, 2], leader: 1, ..Default::default() };
+        replica.on_metadata(&Arc::new(image), SystemClock.now()).expect("leads");
+
+        let (append, fetch) = (Waiter::new(1), Waiter::new(100));
+        assert!(replica.wait_for(Watched::HighWatermark, 1, 0, &append));
+        replica.wait_for_bytes(Watched::HighWatermark, &fetch);
+        replica.on_log_event(LogEvent::Failed);
+        let failures: Vec<_> = append.take_failures().iter().map(|(_, error)| error.code().name()).collect();
+        assert_eq!(failures, ["KAFKA_STORAGE_ERROR"]);
+        assert!(!fetch.finish(), "it was released");
+        let late = Waiter::new(1);
+        assert!(replica.wait_for(Watched::DurableEnd, 1, 0, &late));
+        assert_eq!(late.take_failures().len(), 1);
     }
 }

@@ -86,7 +86,7 @@ impl ReplicaManager {
         let mut replicas = Vec::with_capacity(if acks == 0 { 0 } else { parts.len() });
         for (index, part) in parts.into_iter().enumerate() {
             let appended = self.find(&part.partition).and_then(|replica| {
-                let info = replica.append(part.records, acks, origin, produce_version, now)?;
+                let info = replica.append(part.records, acks, origin, produce_version, part.transaction, now)?;
                 if acks != 0 {
                     replicas.push((index, replica));
                 }
@@ -134,7 +134,7 @@ impl ReplicaManager {
             || results.is_empty()
             || results.iter().any(told)
             || results.iter().map(FetchedPart::size_in_bytes).sum::<usize>() >= params.min_bytes
-            || self.closing.load(Ordering::Relaxed)
+            || self.closing.load(Ordering::SeqCst)
     }
 
     /// Waits until there is more than `results` (which were not enough), at most `max_wait_ms`, and reads again.
@@ -159,6 +159,8 @@ impl ReplicaManager {
                     moved |= replica.position(params.watched()) != result.watched_at;
                 }
             }
+            // whoever ends the broker may have released all just before
+            moved |= self.closing.load(Ordering::SeqCst);
             let in_time = match moved {
                 // something came between the read and the registration
                 true => Instant::now() < deadline,
@@ -225,7 +227,7 @@ impl ReplicaManager {
 
     /// Long polls end, and none begins any more. Appends go on until the logs are closed.
     pub fn shutdown(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.closing.store(true, Ordering::SeqCst);
         for replica in self.replicas() {
             replica.release_fetches();
         }
@@ -241,10 +243,12 @@ impl ReplicaManager {
 
     pub(crate) fn find(&self, partition: &TopicPartition) -> Result<Arc<Replica>, ReplicaError> {
         let table = self.table.read();
-        if let Some(replica) = table.replicas.get(partition) {
+        if let Some(replica) = table.replicas.get(partition)
+            && !replica.log().is_dir_offline()
+        {
             return Ok(Arc::clone(replica));
         }
-        if table.offline.contains(partition) {
+        if table.replicas.contains_key(partition) || table.offline.contains(partition) {
             return Err(ReplicaError::Offline);
         }
         drop(table);

@@ -398,6 +398,23 @@ async fn records_are_deleted_up_to_the_high_watermark() {
     assert_eq!(refused[0].as_ref().map_err(ReplicaError::code).err(), Some(ErrorCode::PolicyViolation));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_broker_ends_long_polls() {
+    let mut broker = Broker::new(&[]);
+    broker.create(&[1], &[1]);
+    let began = Instant::now();
+    let polls = (0..50).map(|_| {
+        let replicas = Arc::clone(&broker.replicas);
+        tokio::spawn(async move { replicas.fetch(&consumer(60_000, 1), &[part(0, 0)]).await.remove(0) })
+    });
+    let polls: Vec<_> = polls.collect();
+    broker.replicas.shutdown();
+    for poll in polls {
+        assert_eq!(code(&poll.await.expect("polls")), ErrorCode::None);
+    }
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
 /// Whatever the order of appends, acks and partitions: what is acknowledged is on the disk, and consumers see nothing that is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_acknowledged_before_it_is_durable() {

@@ -226,6 +226,7 @@ fn play_produce(client: &mut Client, v: i16) {
     step(client, "good", 1, &[(&t, &[(0, good())])]);
     step(client, "acks=all, two partitions, one missing", -1, &[(&t, &[(0, good()), (1, good()), (7, good())])]);
     step(client, "unknown topic beside a good one", 1, &[("nope", &[(0, good())]), (&t, &[(0, good())])]);
+    step(client, "acks=0, unknown topic", 0, &[("nope", &[(0, good())])]);
     step(client, "acks=5", 5, &[(&t, &[(0, good())])]);
     let mut damaged = good().expect("is there").to_vec();
     if let Some(last) = damaged.last_mut() {

@@ -14,7 +14,7 @@ use super::offset_map::{OffsetMap, SLOT_BYTES};
 use super::transactions::CleanedTransactions;
 use crate::error::LogError;
 use crate::segment::{Probe, Segment, file_name, walk};
-use crate::unified_log::{CleanView, Source, UnifiedLog, segment_bytes};
+use crate::unified_log::{CleanView, Source, UnifiedLog};
 
 /// What a round may use.
 pub(crate) struct Means<'a> {
@@ -197,7 +197,7 @@ fn read(
 /// How many segments from `at` on become one: as many as fit by their sizes, and by the offsets that an index can say.
 fn group_len(view: &CleanView, at: usize, count: usize, config: &TopicConfig) -> usize {
     let Some(first) = view.sources.get(at) else { return 0 };
-    let max_bytes = u64::from(segment_bytes(config).unsigned_abs());
+    let max_bytes = u64::from(config.segment_bytes.unsigned_abs());
     let max_index = u64::from(config.segment_index_bytes.unsigned_abs());
     let (mut size, mut indexes) = (first.size, first.index_sizes);
     let mut len = 1;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use milena_common::config::broker::BrokerConfig;
 use milena_common::config::topic::TopicConfig;
 use milena_common::{Now, TopicPartition};
 use milena_protocol::records::control::{ControlType, EndTxnMarker};
@@ -17,6 +18,7 @@ use super::plan::Plan;
 use super::round::{self, CleanedRound, Means, Stopped};
 use crate::committer::Committer;
 use crate::fs::Fs;
+use crate::producer_state::TransactionCheck;
 use crate::testing::sim_fs::SimFs;
 use crate::unified_log::{AppendOptions, LogOptions, UnifiedLog};
 use crate::validate::Origin;
@@ -35,8 +37,12 @@ fn config(overrides: &[(&str, &str)]) -> Arc<TopicConfig> {
         ("message.timestamp.after.max.ms", "9223372036854775807"),
     ];
     let pairs = all.iter().chain(overrides).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Arc::new(TopicConfig::parse(pairs).unwrap())
+    let broker = BrokerConfig::parse(BTreeMap::new()).unwrap();
+    Arc::new(TopicConfig::from_overrides(&broker, &pairs).unwrap())
 }
+
+/// Offset, key, value.
+type Written = (i64, Vec<u8>, Option<Vec<u8>>);
 
 /// A log on a simulated disk, and what must be in it.
 struct World {
@@ -50,7 +56,7 @@ struct World {
     /// Committed records by offset.
     visible: BTreeMap<i64, (Vec<u8>, Option<Vec<u8>>)>,
     /// Records of open transactions, by producer.
-    open: HashMap<i64, Vec<(i64, Vec<u8>, Option<Vec<u8>>)>>,
+    open: HashMap<i64, Vec<Written>>,
     sequences: HashMap<i64, i32>,
     written: u32,
 }
@@ -132,8 +138,13 @@ impl World {
             batch.append(START + self.ms, Some(&key), value.as_deref(), &headers).unwrap();
             records.push((key, value));
         }
-        let options =
-            AppendOptions { leader_epoch: 5, now: self.now(), origin: Origin::Client, produce_version: Some(11) };
+        let options = AppendOptions {
+            leader_epoch: 5,
+            now: self.now(),
+            origin: Origin::Client,
+            produce_version: Some(11),
+            transaction: TransactionCheck::Off,
+        };
         let first = self.log.append_as_leader(batch.build(0).unwrap(), options).unwrap().first_offset;
         for (offset, (key, value)) in (first..).zip(records) {
             if transactional {
@@ -150,8 +161,13 @@ impl World {
         self.ms += 1;
         let marker = EndTxnMarker { committed, coordinator_epoch: 1 };
         let batch = marker.to_batch(0, START + self.ms, producer, 0, 5).unwrap();
-        let options =
-            AppendOptions { leader_epoch: 5, now: self.now(), origin: Origin::Coordinator, produce_version: None };
+        let options = AppendOptions {
+            leader_epoch: 5,
+            now: self.now(),
+            origin: Origin::Coordinator,
+            produce_version: None,
+            transaction: TransactionCheck::Off,
+        };
         self.log.append_as_leader(batch, options).unwrap();
         if committed {
             self.visible.extend(records.into_iter().map(|(o, k, v)| (o, (k, v))));
@@ -213,10 +229,9 @@ impl World {
                     dropping.extend(aborted.pop().map(|a| a.producer_id));
                 }
                 if batch.is_control() {
-                    if let Some(record) = batch.records(DecompressLimit::DEFAULT).unwrap().next() {
-                        if ControlType::of(&record.unwrap()).unwrap() == Some(ControlType::Abort) {
-                            dropping.remove(&batch.producer_id());
-                        }
+                    let marker = batch.records(DecompressLimit::DEFAULT).unwrap().next();
+                    if marker.is_some_and(|m| ControlType::of(&m.unwrap()).unwrap() == Some(ControlType::Abort)) {
+                        dropping.remove(&batch.producer_id());
                     }
                 } else if !(batch.is_transactional() && dropping.contains(&batch.producer_id())) {
                     let records = batch.records(DecompressLimit::DEFAULT).unwrap().map(Result::unwrap);
@@ -345,8 +360,69 @@ fn run(seed: u64, steps: &[Step]) {
     w.check(false);
 }
 
+/// A history with a bit of everything, several segments long.
+fn story(w: &mut World) {
+    for n in 0..7u8 {
+        w.append(0, false, usize::from(n), &[(n % 5, n % 4 == 0), (n % 3, false)]);
+        w.append(10 + i64::from(n % 2), true, usize::from(n), &[(n % 4, false), (5, n % 2 == 0)]);
+        w.end_transaction(10 + i64::from(n % 2), n % 3 > 0);
+    }
+}
+
+#[test]
+fn a_crash_at_any_step_of_a_round_is_survived() {
+    for power in [false, true] {
+        let mut steps = 0;
+        loop {
+            let mut w = World::new(steps, config(&[]));
+            story(&mut w);
+            w.recovery_point = if steps % 2 == 0 { 0 } else { w.log.recovery_point() };
+            w.fs.die_after(steps);
+            let complete = w.clean(1000).is_ok();
+            w.committer.stop();
+            if power {
+                w.fs.power_cut()
+            } else {
+                w.fs.revive()
+            }
+            w.reopen(false);
+            w.check(complete);
+            for name in w.fs.list(Path::new(DIR)).unwrap() {
+                assert!([".cleaned", ".swap", ".deleted", ".tmp"].iter().all(|e| !name.ends_with(e)), "{name}");
+            }
+            w.clean(1000).unwrap();
+            w.check(complete);
+            assert_eq!(w.cleaned_to(), w.log.clean_view().active_base);
+            if complete {
+                break;
+            }
+            steps += 1;
+        }
+        assert!(steps > 60, "{steps}");
+    }
+}
+
+#[test]
+fn a_full_disk_stops_a_round_and_nothing_else() {
+    let mut w = World::new(1, config(&[]));
+    story(&mut w);
+    let used = w.fs.used();
+    for more in [0, 100, 300] {
+        w.fs.set_capacity(Some(used + more));
+        assert!(matches!(w.clean(1000), Err(Stopped::Failed(_))), "{more}");
+        assert!(!w.log.is_offline());
+        w.check(false);
+    }
+    w.fs.set_capacity(None);
+    w.clean(1000).unwrap();
+    w.check(true);
+    assert!(w.fs.used() < used);
+    w.reopen(true);
+    w.check(true);
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_last_of_each_key_stays_and_nothing_comes_back(seed in any::<u64>(), steps in steps()) {

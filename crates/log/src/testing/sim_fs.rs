@@ -33,7 +33,6 @@ struct Disk {
     history: Vec<BTreeMap<PathBuf, Inode>>,
     /// Changes that may still be made; then everything fails.
     left: Option<u64>,
-    done: u64,
     /// Bytes that all files may have together.
     capacity: Option<usize>,
     seed: u64,
@@ -63,7 +62,6 @@ impl Disk {
             Some(left) => *left -= 1,
             None => {}
         }
-        self.done += 1;
         Ok(())
     }
 
@@ -93,11 +91,6 @@ impl SimFs {
     /// Lets so many more changes happen, then none.
     pub fn die_after(&self, changes: u64) {
         self.0.lock().left = Some(changes);
-    }
-
-    /// Changes so far.
-    pub fn changes(&self) -> u64 {
-        self.0.lock().done
     }
 
     /// How many bytes fit.

@@ -128,7 +128,7 @@ fn session_request(cx: &RequestContext, request: FetchRequest, follower: bool) -
 
 impl Fetching {
     fn new(cx: RequestContext, broker: Arc<Broker>, params: FetchParams, context: FetchContext) -> Fetching {
-        let image = broker.metadata.image();
+        let image = broker.metadata.load();
         let resolve = |part: &SessionPart| {
             let (topic, unknown) = match &part.topic {
                 TopicRef::Id(id) => (image.topics.by_id(*id), ReplicaError::UnknownTopicId),
@@ -161,7 +161,7 @@ impl Fetching {
     /// Words what was found, and lets the session leave out what has no news.
     fn answer(self, results: Vec<FetchedPart>) -> FetchResponse {
         let Fetching { cx, broker, params, context, names, parts } = self;
-        let image = broker.metadata.image();
+        let image = broker.metadata.load();
         let mut hints = LeaderHints::new(&image, &cx.connection.listener);
         let (mut read, mut asked) = (results.into_iter(), parts.into_iter());
         let mut news = Vec::with_capacity(names.len());
