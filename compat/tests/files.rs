@@ -25,13 +25,13 @@ fn kafka_reads_every_file() -> Result<()> {
     records::write(&file, &sent)?;
     for codec in client.codecs {
         for _ in 0..3 {
-            client.produce(&broker.address(), &format!("codec-{codec}"), codec, &file)?;
+            client.produce(&broker.address(), &format!("codec-{codec}"), &[codec], &file)?;
         }
     }
     // an old client writes message sets of its time
     let old = Client::kafka_python("1.4.7");
     records::write(&file, &records::cases(old.abilities, 3))?;
-    old.produce(&broker.address(), "old", "gzip", &file)?;
+    old.produce(&broker.address(), "old", &["gzip"], &file)?;
     // a group with members and offsets
     client.consume(&broker.address(), "codec-none", 3 * sent.len())?;
     broker.stop()?;

@@ -1,4 +1,4 @@
-//! Coordinators: who is in a group, where it stands, and how that survives.
+//! Coordinators: who is in a group and where it stands, which transactions are open and how they end, and how that survives.
 //!
 //! `GroupCoordinator` is the face; `group` decides as a pure state machine; `shard` drives partitions; `writer` is the seam to
 //! the log that stores them. Nothing here sees a socket, a log or a replica.
@@ -16,9 +16,17 @@ mod coordinator;
 mod group;
 mod shard;
 pub mod testing;
+mod txn;
 mod writer;
 
-pub use coordinator::{GroupCoordinator, partition_for};
+pub use coordinator::{GroupCoordinator, partition_for, txn_commit_error};
 pub use group::{Assignor, Bounded, GroupConfig, GroupContext, GroupKind, GroupRecord, GroupShard, Parked};
-pub use shard::{ReplyId, Runtime, Shard};
-pub use writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
+pub use shard::{OnEffect, ReplyId, Runtime, Shard};
+pub use txn::{
+    Completion, Ended, InitProducer, MarkerWriter, ProducerIdSource, Step, TRANSACTION_VERSION_2, Transaction,
+    TransactionCoordinator, TxnConfig, TxnFilter, TxnRecord, TxnShard,
+};
+pub use writer::{
+    BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
+    TxnMarker, Verified,
+};

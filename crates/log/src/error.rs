@@ -27,6 +27,9 @@ pub enum LogError {
         "coordinator epoch {found} of producer {producer_id} in {partition} is smaller than the last seen epoch {current}"
     )]
     CoordinatorFenced { producer_id: i64, partition: String, found: i32, current: i32 },
+    /// `INVALID_TXN_STATE`: the records and the producer's transaction do not go together.
+    #[error("producer {producer_id} in {partition}: {reason}")]
+    InvalidTxnState { producer_id: i64, partition: String, reason: &'static str },
     /// `OFFSET_OUT_OF_RANGE`.
     #[error("offset {offset} is not within {log_start_offset}..={log_end_offset}")]
     OffsetOutOfRange { offset: i64, log_start_offset: i64, log_end_offset: i64 },

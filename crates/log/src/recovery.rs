@@ -12,7 +12,7 @@ use crate::index::AbortedTransaction;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::{Marker, ProducerBatch, ProducerState};
 use crate::segment::{CLEANED_SUFFIX, SWAP_SUFFIX, Segment, base_offset_of, file_name, next_offset_of_file};
-use crate::unified_log::LogOptions;
+use crate::unified_log::{LogOptions, preallocated_bytes};
 
 pub(crate) use crate::unified_log::end_txn_marker as marker;
 
@@ -67,7 +67,13 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     }
     let created = segments.is_empty();
     if created {
-        segments.push(Segment::create(fs, dir, o.log_start_offset.max(0), o.now.wall_ms)?);
+        segments.push(Segment::create(
+            fs,
+            dir,
+            o.log_start_offset.max(0),
+            o.now.wall_ms,
+            preallocated_bytes(&o.config),
+        )?);
     }
     let log_end_offset = match segments.last() {
         Some(last) => last.next_offset(dir)?,

@@ -116,11 +116,20 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// A new, empty, active segment.
-    pub fn create(fs: &dyn Fs, dir: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, LogError> {
+    /// A new, empty, active segment, whose file gets `preallocated_bytes` at once.
+    pub fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        base_offset: i64,
+        now_ms: i64,
+        preallocated_bytes: u64,
+    ) -> Result<Segment, LogError> {
         let path = dir.join(file_name(base_offset, "log"));
         let file = fs.open(&path, true).at(&path)?;
         file.set_len(0).at(&path)?;
+        if preallocated_bytes > 0 {
+            file.set_len(preallocated_bytes).at(&path)?;
+        }
         Ok(Segment::over(file, base_offset, 0, now_ms))
     }
 
@@ -282,6 +291,10 @@ impl Segment {
 
     fn close_as(&mut self, fs: &dyn Fs, dir: &Path, suffix_of_name: &str) -> Result<Vec<Arc<dyn File>>, LogError> {
         let Index::Active { offsets, times, .. } = &mut self.index else { return Ok(Vec::new()) };
+        // the rest of a preallocated file
+        if self.file.len().at(dir)? > self.size {
+            self.file.set_len(self.size).at(dir)?;
+        }
         push_time(times, self.max_timestamp, self.offset_of_max_timestamp - self.base_offset);
         let write = |suffix: &str, content: &[u8]| -> Result<Arc<dyn File>, LogError> {
             let path = dir.join(file_name(self.base_offset, suffix) + suffix_of_name);

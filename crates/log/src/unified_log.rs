@@ -28,7 +28,7 @@ use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::{EpochEntry, LeaderEpochs};
-use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState};
+use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState, TransactionCheck};
 use crate::recovery;
 use crate::segment::{Probe, Segment, file_name};
 use crate::validate::{Append, Origin, Rules, TargetCompression, check_copied, validate_and_assign};
@@ -55,6 +55,7 @@ pub struct AppendOptions {
     pub origin: Origin,
     /// The version of the produce request, if it is one.
     pub produce_version: Option<i16>,
+    pub transaction: TransactionCheck,
 }
 
 /// What an append did.
@@ -155,6 +156,8 @@ struct Inner {
     active_dirty: bool,
     /// Asked for although the durability is the page cache's.
     flush: bool,
+    /// When the first record was written that is not synced, on the monotonic clock.
+    unflushed_since_ms: Option<u64>,
     closed_dirty: Vec<Arc<dyn File>>,
     dir_dirty: bool,
     /// A failed write left bytes that could not be cut off, or the log is closed: no more appends.
@@ -210,6 +213,7 @@ impl UnifiedLog {
                 submitted: false,
                 active_dirty: false,
                 flush: false,
+                unflushed_since_ms: None,
                 closed_dirty: loaded.unsynced,
                 dir_dirty: loaded.created || !o.clean,
                 broken: false,
@@ -262,7 +266,7 @@ impl UnifiedLog {
         });
         if let Some(batch) = &producer {
             if h.is_control {
-                marker = marker_of(&records)?;
+                marker = marker_of(&records, o.transaction)?;
                 if let Some(m) = &marker {
                     inner.producers.check_marker(h.producer_id, h.producer_epoch, m, &self.topic_partition)?;
                 }
@@ -277,8 +281,10 @@ impl UnifiedLog {
                     return Ok(info);
                 }
                 inner.producers.check(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             } else {
                 inner.producers.check_epoch(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             }
         }
         let chunks = validated.records.into_chunks();
@@ -348,6 +354,7 @@ impl UnifiedLog {
             return Err(failed.error);
         }
         cache.push(probe, chunks);
+        inner.unflushed_since_ms.get_or_insert(now.mono_ms);
         Ok(())
     }
 
@@ -401,7 +408,8 @@ impl UnifiedLog {
 
     /// Closes the active segment and begins a new one at `base_offset`.
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
-        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms)?;
+        let bytes = preallocated_bytes(&self.config.load());
+        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
         if let Some(active) = inner.segments.last_mut() {
             let indexes = active.close(&*self.fs, &inner.dir)?;
             inner.closed_dirty.push(Arc::clone(&active.file));
@@ -511,6 +519,20 @@ impl UnifiedLog {
         self.inner.lock().producers.producers().cloned().collect()
     }
 
+    /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
+    /// after this, and the append be made with the ticket ([`AppendOptions::transaction`]). `bumps_epochs`: the producer gets an
+    /// epoch with each transaction (KIP-890).
+    pub fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        bumps_epochs: bool,
+    ) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.producers.begin_verification(producer_id, producer_epoch, base_sequence, bumps_epochs)
+    }
+
     /// Bytes of all segments.
     pub fn size_in_bytes(&self) -> u64 {
         self.inner.lock().segments.iter().map(|s| s.size).sum()
@@ -578,6 +600,20 @@ impl UnifiedLog {
         }
     }
 
+    /// Flushes what has waited for `flush.ms`; how long the rest may wait, in milliseconds. Only for `ack.durability=page-cache`: otherwise nothing waits.
+    pub(crate) fn flush_if_due(&self, now: Now) -> Option<u64> {
+        let flush_ms = u64::try_from(self.config.load().flush_ms).ok().filter(|ms| *ms < i64::MAX.unsigned_abs())?;
+        let mut inner = self.inner.lock();
+        let since = inner.unflushed_since_ms.filter(|_| inner.durability == AckDurability::PageCache)?;
+        let due = since.saturating_add(flush_ms);
+        if due > now.mono_ms {
+            return Some(due - now.mono_ms);
+        }
+        inner.flush = true;
+        self.submit(&mut inner);
+        None
+    }
+
     /// Writes everything that only memory has, and syncs it: the log is complete on disk. No append is taken after this.
     pub fn close(&self, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
@@ -624,24 +660,24 @@ impl Commit for UnifiedLog {
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if sync_active {
             (inner.active_dirty, inner.flush) = (false, false);
+            inner.unflushed_since_ms = None;
             files.extend(inner.segments.last().map(|s| Arc::clone(&s.file)));
         }
         let dir = std::mem::take(&mut inner.dir_dirty).then(|| inner.dir.clone());
-        Pending { files, dir, end_offset: self.log_end_offset(), truncations: inner.truncations }
+        let end_offset = self.log_end_offset();
+        let active_base = inner.segments.last().map_or(end_offset, |s| s.base_offset);
+        let synced_to = if inner.active_dirty { active_base } else { end_offset };
+        Pending { files, dir, end_offset, synced_to, truncations: inner.truncations }
     }
 
-    fn end_commit(&self, end_offset: i64, truncations: u64) {
+    fn end_commit(&self, pending: &Pending) {
         {
             let inner = self.inner.lock();
             // after a truncation in between its own commit is on the way
-            let end = if inner.truncations == truncations { end_offset } else { self.durable_end_offset() };
-            self.durable_end.fetch_max(end, Ordering::AcqRel);
-            let synced = if inner.durability == AckDurability::Fsync {
-                end
-            } else {
-                inner.segments.last().map_or(end, |s| s.base_offset).min(end)
-            };
-            self.recovery_point.fetch_max(synced, Ordering::AcqRel);
+            if inner.truncations == pending.truncations {
+                self.durable_end.fetch_max(pending.end_offset, Ordering::AcqRel);
+                self.recovery_point.fetch_max(pending.synced_to, Ordering::AcqRel);
+            }
         }
         if let Some(listener) = self.listener.get() {
             listener(LogEvent::Durable(self.durable_end_offset()));
@@ -681,6 +717,11 @@ fn rules_of(config: &TopicConfig) -> Rules {
     }
 }
 
+/// The size that a new segment's file gets at once.
+pub(crate) fn preallocated_bytes(config: &TopicConfig) -> u64 {
+    if config.preallocate { u64::from(config.segment_bytes.unsigned_abs()) } else { 0 }
+}
+
 /// The age at which a segment is closed: what is to be compacted in time must be closed in time.
 fn max_segment_ms(config: &TopicConfig) -> i64 {
     if config.cleanup_policy.compact { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms }
@@ -695,14 +736,18 @@ fn jitter_ms(config: &TopicConfig, seed: i64) -> i64 {
 }
 
 /// The marker in a control batch.
-fn marker_of(records: &Bytes) -> Result<Option<Marker>, LogError> {
+fn marker_of(records: &Bytes, check: TransactionCheck) -> Result<Option<Marker>, LogError> {
+    let transaction_version = match check {
+        TransactionCheck::Marker(version) => version,
+        TransactionCheck::Off | TransactionCheck::Ticket(_) => 0,
+    };
     let batch = BatchView::parse(records).ok();
-    Ok(batch.and_then(|b| recovery::marker(&b)))
+    Ok(batch.and_then(|b| recovery::marker(&b)).map(|marker| Marker { transaction_version, ..marker }))
 }
 
 /// The marker that a batch holds, if it is a control batch of a transaction.
 pub(crate) fn end_txn_marker(batch: &BatchView) -> Option<Marker> {
     let record = batch.records(DecompressLimit::default()).ok()?.next()?.ok()?;
     let m = EndTxnMarker::parse(&record).ok()??;
-    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch })
+    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch, transaction_version: 0 })
 }

@@ -112,7 +112,13 @@ fn batch(values: &[Vec<u8>], timestamp: i64, producer: Option<(i64, i16, i32)>) 
 fn append(log: &UnifiedLog, records: Bytes) -> Result<AppendInfo, LogError> {
     log.append_as_leader(
         records,
-        AppendOptions { leader_epoch: 3, now: NOW, origin: Origin::Client, produce_version: Some(9) },
+        AppendOptions {
+            leader_epoch: 3,
+            now: NOW,
+            origin: Origin::Client,
+            produce_version: Some(9),
+            transaction: milena_log::TransactionCheck::Off,
+        },
     )
 }
 

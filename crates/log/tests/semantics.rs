@@ -14,7 +14,9 @@ use milena_common::time::{Clock, ManualClock};
 use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
+use milena_log::{
+    AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog,
+};
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, batches};
 
@@ -81,7 +83,13 @@ fn topic_id() -> Uuid {
 }
 
 fn options(ms: u64) -> AppendOptions {
-    AppendOptions { leader_epoch: 3, now: now(ms), origin: Origin::Client, produce_version: Some(11) }
+    AppendOptions {
+        leader_epoch: 3,
+        now: now(ms),
+        origin: Origin::Client,
+        produce_version: Some(11),
+        transaction: TransactionCheck::Off,
+    }
 }
 
 fn batch(values: &[&str]) -> Bytes {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use milena_common::Clock;
 use milena_common::config::BrokerConfig;
-use milena_coordinator::GroupCoordinator;
+use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
 use milena_metadata::{Controller, MetadataCache};
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
 use crate::producer_ids::ProducerIds;
+use crate::txn_markers::LocalMarkers;
 
 /// See the module.
 pub(crate) struct Broker {
@@ -33,11 +34,15 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) groups: GroupCoordinator,
+    pub(crate) transactions: TransactionCoordinator,
+    /// The ends of transactions on their way to this broker's partitions.
+    pub(crate) markers: Arc<LocalMarkers>,
 }
 
 impl Broker {
     /// Ends what waits inside the coordinators and for records: whoever is parked there is answered.
     pub(crate) fn stop_coordinators(&self) {
+        self.transactions.shutdown();
         self.groups.shutdown();
         self.replicas.shutdown();
     }

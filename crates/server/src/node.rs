@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use milena_common::config::{BrokerConfig, EndPoint, TopicConfig};
 use milena_common::{Clock, ConfigError, SystemClock, Uuid};
-use milena_coordinator::{GroupConfig, GroupCoordinator};
+use milena_coordinator::{GroupConfig, GroupCoordinator, TransactionCoordinator, TxnConfig};
 use milena_log::checkpoint;
 use milena_log::fs::RealFs;
 use milena_log::{CleanerOptions, LogError, LogManager, LogManagerOptions};
@@ -25,15 +25,16 @@ use tokio::task::JoinHandle;
 
 use crate::auto_topics::AutoTopics;
 use crate::broker::Broker;
+use crate::coordinator_log::CoordinatorLog;
+use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
-use crate::group_log::GroupLog;
-use crate::group_publisher::GroupPublisher;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
+use crate::txn_markers::{CoordinatorMarkers, FreshIds, LocalMarkers};
 
 /// How long connections and coordinators get to end at shutdown.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -112,9 +113,23 @@ impl Node {
             quorum.cache.clone(),
             Arc::clone(&clock),
         );
-        let group_log = Arc::new(GroupLog::new(&config, Arc::clone(&replicas)));
+        let group_log = Arc::new(CoordinatorLog::of_groups(&config, Arc::clone(&replicas)));
         let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
-        let group_publisher = GroupPublisher::new(config.node_id, groups.clone());
+        let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone());
+        let markers = Arc::new(LocalMarkers {
+            replicas: Arc::clone(&replicas),
+            groups: groups.clone(),
+            metadata: quorum.cache.clone(),
+            clock: Arc::clone(&clock),
+        });
+        let transactions = TransactionCoordinator::new(
+            TxnConfig::from(&*config),
+            Arc::new(CoordinatorLog::of_transactions(&config, Arc::clone(&replicas))),
+            Arc::new(CoordinatorMarkers(Arc::clone(&markers))),
+            Arc::new(FreshIds(Arc::clone(&producer_ids))),
+            Arc::clone(&clock),
+        );
+        let coordinators = CoordinatorPublisher::new(config.node_id, groups.clone(), transactions.clone());
         let broker = Arc::new(Broker {
             node_id: config.node_id,
             cluster_id: storage.cluster_id,
@@ -126,12 +141,14 @@ impl Node {
             replicas: Arc::clone(&replicas),
             groups,
             auto_topics: AutoTopics::new(quorum.controller.clone()),
-            producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
+            producer_ids,
+            transactions,
+            markers,
         });
 
         let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
-            vec![Arc::new(dynamic_config), replicas, Arc::new(group_publisher)];
+            vec![Arc::new(dynamic_config), replicas, Arc::new(coordinators)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
         let mut following = {
             let quorum = Arc::clone(&quorum);

@@ -156,7 +156,7 @@ config_def! {
     "log.dir.failure.timeout.ms" => log_dir_failure_timeout_ms: i64 = "30000", AtLeast(1), ReadOnly Public idle, "A broker that cannot tell the controller about a failed directory within this time stops.";
     "log.dirs" => log_dirs: Option<Vec<String>> = null, SomeElements, ReadOnly Public live, "Data directories, separated by commas.";
     "log.flush.interval.messages" => log_flush_interval_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "Records after which a log is forced to disk.";
-    "log.flush.interval.ms" => log_flush_interval_ms: Option<i64> = null, Any, ClusterWide Public idle, "Time after which a log is forced to disk.";
+    "log.flush.interval.ms" => log_flush_interval_ms: Option<i64> = null, Any, ClusterWide Public live, "Time after which a log is forced to disk.";
     "log.flush.offset.checkpoint.interval.ms" => log_flush_offset_checkpoint_interval_ms: i32 = "60000", AtLeast(0), ReadOnly Public live, "How often the recovery points are written down.";
     "log.flush.scheduler.interval.ms" => log_flush_scheduler_interval_ms: i64 = "9223372036854775807", Any, ReadOnly Public idle, "How often logs are looked at for flushing.";
     "log.flush.start.offset.checkpoint.interval.ms" => log_flush_start_offset_checkpoint_interval_ms: i32 = "60000", AtLeast(0), ReadOnly Public idle, "How often the log start offsets are written down.";
@@ -171,7 +171,7 @@ config_def! {
     "log.message.timestamp.before.max.ms" => log_message_timestamp_before_max_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public live, "How far a producer's timestamp may lie in the past.";
     "log.message.timestamp.difference.max.ms" => log_message_timestamp_difference_max_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Legacy idle, "How far a producer's timestamp may lie off, before 3.6.";
     "log.message.timestamp.type" => log_message_timestamp_type: TimestampType = "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide Public live, "Whose clock stamps records: CreateTime or LogAppendTime.";
-    "log.preallocate" => log_preallocate: bool = "false", Any, ClusterWide Public idle, "A new segment file gets its full size at once.";
+    "log.preallocate" => log_preallocate: bool = "false", Any, ClusterWide Public live, "A new segment file gets its full size at once.";
     "log.retention.bytes" => log_retention_bytes: i64 = "-1", Any, ClusterWide Public live, "Bytes of a partition above which its oldest segments are deleted; -1 is no bound.";
     "log.retention.check.interval.ms" => log_retention_check_interval_ms: i64 = "300000", AtLeast(1), ReadOnly Public live, "How often logs are looked at for deletion.";
     "log.retention.hours" => log_retention_hours: i32 = "168", Any, ReadOnly Public live, "Age at which records are deleted, if neither minutes nor ms are given.";

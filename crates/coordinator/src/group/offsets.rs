@@ -109,7 +109,7 @@ impl GroupShard {
         }
     }
 
-    fn is_metadata_too_large(&self, metadata: &str) -> bool {
+    pub(super) fn is_metadata_too_large(&self, metadata: &str) -> bool {
         metadata.len() > i16::MAX as usize
             || metadata.len() > self.config.offset_metadata_max_bytes
                 && metadata.encode_utf16().count() > self.config.offset_metadata_max_bytes

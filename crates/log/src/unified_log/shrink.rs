@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use milena_common::Now;
 
-use super::{Inner, UnifiedLog};
+use super::{Inner, UnifiedLog, preallocated_bytes};
 use crate::error::LogError;
 use crate::recovery;
 use crate::segment::Segment;
@@ -83,7 +83,8 @@ impl UnifiedLog {
         for dropped in std::mem::take(&mut inner.segments) {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
-        inner.segments.push(Segment::create(&*self.fs, &inner.dir, offset, now.wall_ms)?);
+        let bytes = preallocated_bytes(&self.config.load());
+        inner.segments.push(Segment::create(&*self.fs, &inner.dir, offset, now.wall_ms, bytes)?);
         inner.dir_dirty = true;
         inner.epochs.clear();
         self.log_start.store(offset, Ordering::Release);
@@ -115,9 +116,9 @@ impl UnifiedLog {
         let high_watermark = self.high_watermark();
         let mut excess = match config.retention_bytes {
             limit if limit >= 0 && config.cleanup_policy.delete => {
-                inner.segments.iter().map(|s| s.size).sum::<u64>().saturating_sub(limit.unsigned_abs())
+                inner.segments.iter().map(|s| s.size).sum::<u64>().checked_sub(limit.unsigned_abs())
             }
-            _ => 0,
+            _ => None,
         };
         let mut doomed = 0;
         let end = self.log_end_offset();
@@ -132,11 +133,11 @@ impl UnifiedLog {
                 && now.wall_ms - if s.max_timestamp >= 0 { s.max_timestamp } else { s.created_ms }
                     > config.retention_ms;
             let below_start = next <= self.log_start_offset() && !is_active;
-            let too_much = excess >= s.size && !is_active && excess > 0;
+            let too_much = excess.is_some_and(|excess| excess >= s.size);
             if !(expired || below_start || too_much) {
                 break;
             }
-            excess = excess.saturating_sub(s.size);
+            excess = excess.map(|excess| excess.saturating_sub(s.size));
             doomed = i + 1;
         }
         if doomed == 0 {

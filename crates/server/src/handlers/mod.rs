@@ -20,6 +20,8 @@ pub(crate) struct Served {
     pub(crate) versions: RangeInclusive<i16>,
 }
 
+mod txn;
+
 macro_rules! handlers {
     ($($module:ident::$name:ident,)*) => {
         $(mod $module;)*
@@ -57,6 +59,11 @@ handlers! {
     delete_records::DeleteRecords,
     init_producer_id::InitProducerId,
     offset_for_leader_epoch::OffsetForLeaderEpoch,
+    add_partitions_to_txn::AddPartitionsToTxn,
+    add_offsets_to_txn::AddOffsetsToTxn,
+    end_txn::EndTxn,
+    write_txn_markers::WriteTxnMarkers,
+    txn_offset_commit::TxnOffsetCommit,
     describe_configs::DescribeConfigs,
     alter_configs::AlterConfigs,
     describe_log_dirs::DescribeLogDirs,
@@ -65,6 +72,9 @@ handlers! {
     incremental_alter_configs::IncrementalAlterConfigs,
     offset_delete::OffsetDelete,
     describe_cluster::DescribeCluster,
+    describe_producers::DescribeProducers,
+    describe_transactions::DescribeTransactions,
+    list_transactions::ListTransactions,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
     consumer_group_describe::ConsumerGroupDescribe,
     list_config_resources::ListConfigResources,

@@ -8,6 +8,7 @@ mod migration;
 mod offsets;
 mod rebalance;
 mod replay;
+mod txn_offsets;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,39 +1,45 @@
-//! The partitions of `__consumer_offsets` as the group coordinator writes and reads them.
+//! The partitions of `__consumer_offsets` and `__transaction_state` as their coordinators write and read them.
 //!
 //! Owns the step from records to a batch and back; appends and waits through `ReplicaManager`, which knows who leads and what is
-//! committed. Never decides what a record means. Made by `node.rs` for the `GroupCoordinator`.
+//! committed. Never decides what a record means. Made by `node.rs` for the coordinators.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use milena_common::config::BrokerConfig;
 use milena_common::{Now, TopicPartition};
-use milena_coordinator::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
-use milena_log::{Origin, UnifiedLog};
+use milena_coordinator::{
+    BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
+    TxnMarker, Verified,
+};
+use milena_log::{Origin, TransactionCheck, UnifiedLog};
 use milena_protocol::ErrorCode;
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{
-    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_PRODUCER_ID, batches,
+    BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_PRODUCER_ID, NO_SEQUENCE, batches,
 };
 use milena_replica::{AppendPart, AppendRequest, ReplicaError, ReplicaManager};
 
-use crate::auto_topics::GROUP_METADATA_TOPIC;
+use crate::auto_topics::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 
 /// How long an append may stay uncommitted before it counts as failed. The coordinator has a shorter patience with its answers
 /// (`offsets.commit.timeout.ms`); what it must not do is to load the partition again because a follower is slow.
 const COMMIT_TIMEOUT_MS: u64 = i32::MAX as u64;
 
 /// See the module.
-pub(crate) struct GroupLog {
+pub(crate) struct CoordinatorLog {
+    topic: &'static str,
     replicas: Arc<ReplicaManager>,
     compression: Compression,
     load_buffer_bytes: usize,
 }
 
-impl GroupLog {
-    /// Reads `offsets.topic.compression.codec` and `offsets.load.buffer.size`.
-    pub(crate) fn new(config: &BrokerConfig, replicas: Arc<ReplicaManager>) -> GroupLog {
+impl CoordinatorLog {
+    /// `__consumer_offsets`. Reads `offsets.topic.compression.codec` and `offsets.load.buffer.size`.
+    pub(crate) fn of_groups(config: &BrokerConfig, replicas: Arc<ReplicaManager>) -> CoordinatorLog {
         let codec = u8::try_from(config.offsets_topic_compression_codec).ok();
-        GroupLog {
+        CoordinatorLog {
+            topic: GROUP_METADATA_TOPIC,
             replicas,
             // The configuration was checked when it was read.
             compression: codec.and_then(|id| Compression::from_id(id).ok()).unwrap_or_default(),
@@ -41,8 +47,26 @@ impl GroupLog {
         }
     }
 
-    fn batch_of(&self, records: &[CoordinatorRecord], now: Now) -> Result<bytes::Bytes, ErrorCode> {
+    /// `__transaction_state`. Reads `transaction.state.log.load.buffer.size`.
+    pub(crate) fn of_transactions(config: &BrokerConfig, replicas: Arc<ReplicaManager>) -> CoordinatorLog {
+        CoordinatorLog {
+            topic: TRANSACTION_STATE_TOPIC,
+            replicas,
+            compression: Compression::None,
+            load_buffer_bytes: usize::try_from(config.transaction_state_log_load_buffer_size).unwrap_or(1).max(1),
+        }
+    }
+
+    fn batch_of(
+        &self,
+        records: &[CoordinatorRecord],
+        producer: Option<TransactionalProducer>,
+        now: Now,
+    ) -> Result<Bytes, ErrorCode> {
         let mut batch = BatchBuilder::new(self.compression);
+        if let Some(TransactionalProducer { producer_id, producer_epoch, .. }) = producer {
+            batch = batch.with_producer(producer_id, producer_epoch, NO_SEQUENCE).with_transactional(true);
+        }
         for record in records {
             batch
                 .append(now.wall_ms, Some(&record.key), record.value.as_deref(), &[])
@@ -50,36 +74,60 @@ impl GroupLog {
         }
         batch.build(0).map_err(|_| ErrorCode::MessageTooLarge)
     }
-}
 
-impl PartitionWriter for GroupLog {
-    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> BoxFuture<Result<i64, ErrorCode>> {
-        let records = match self.batch_of(&records, now) {
-            Ok(records) => records,
-            Err(error) => return Box::pin(async move { Err(error) }),
-        };
-        let partition = TopicPartition::new(GROUP_METADATA_TOPIC, partition);
+    /// Writes a batch. Errors at once if it was not written.
+    fn write(&self, partition: i32, records: Bytes, transaction: TransactionCheck) -> Result<Committed, ErrorCode> {
         let appended = self.replicas.append(AppendRequest {
             acks: -1,
             origin: Origin::Coordinator,
             produce_version: None,
             timeout_ms: COMMIT_TIMEOUT_MS,
-            parts: vec![AppendPart { partition, records }],
+            parts: vec![AppendPart { partition: TopicPartition::new(self.topic, partition), records, transaction }],
         });
-        Box::pin(async move {
+        if let Some(Err(error)) = appended.results().first() {
+            return Err(code_of(error));
+        }
+        Ok(Box::pin(async move {
             match appended.committed().await.pop() {
                 Some(Ok(info)) => Ok(info.last_offset),
                 Some(Err(error)) => Err(code_of(&error)),
                 None => Err(ErrorCode::UnknownServerError),
             }
-        })
+        }))
+    }
+}
+
+impl PartitionWriter for CoordinatorLog {
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> Committed {
+        let batch = self.batch_of(&records, None, now);
+        let written = batch.and_then(|batch| self.write(partition, batch, TransactionCheck::Off));
+        written.unwrap_or_else(|error| Box::pin(async move { Err(error) }))
+    }
+
+    fn append_transactional(
+        &self,
+        partition: i32,
+        producer: TransactionalProducer,
+        records: Vec<CoordinatorRecord>,
+        now: Now,
+    ) -> Result<Committed, ErrorCode> {
+        let check = match producer.verified {
+            Verified::NotAsked => TransactionCheck::Off,
+            Verified::Asked(ticket) => TransactionCheck::Ticket(ticket),
+        };
+        self.write(partition, self.batch_of(&records, Some(producer), now)?, check)
+    }
+
+    fn append_marker(&self, partition: i32, marker: TxnMarker, now: Now) -> Result<Committed, ErrorCode> {
+        let (batch, check) = marker_batch(&marker, now.wall_ms)?;
+        self.write(partition, batch, check)
     }
 
     fn load(&self, partition: i32, from_offset: i64) -> BoxFuture<Result<LoadedBatch, ErrorCode>> {
         let replicas = Arc::clone(&self.replicas);
-        let max_bytes = self.load_buffer_bytes;
+        let (topic, max_bytes) = (self.topic, self.load_buffer_bytes);
         Box::pin(async move {
-            let partition = TopicPartition::new(GROUP_METADATA_TOPIC, partition);
+            let partition = TopicPartition::new(topic, partition);
             let log = replicas.leader_log(&partition).map_err(|error| code_of(&error))?;
             let stretch = if log.log_start_offset() == log.log_end_offset() {
                 LoadedStretch { records: Vec::new(), end_offset: log.log_end_offset(), is_end: true }
@@ -97,7 +145,7 @@ impl PartitionWriter for GroupLog {
     }
 
     fn max_batch_bytes(&self, partition: i32) -> usize {
-        let log = self.replicas.leader_log(&TopicPartition::new(GROUP_METADATA_TOPIC, partition));
+        let log = self.replicas.leader_log(&TopicPartition::new(self.topic, partition));
         let max_message_bytes = log.map_or(0, |log| log.config().max_message_bytes);
         // Without a log the append is refused whatever its size.
         usize::try_from(max_message_bytes).unwrap_or(0).saturating_sub(HEADER_LEN)
@@ -120,7 +168,7 @@ fn read_stretch(log: &UnifiedLog, from_offset: i64, max_bytes: usize) -> Result<
         return Ok(LoadedStretch { records: Vec::new(), end_offset: log_end_offset, is_end: true });
     }
     let data = log.read(from_offset, max_bytes, log_end_offset, true).map_err(|error| {
-        tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "cannot read a group partition");
+        tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "cannot read a coordinator partition");
         ErrorCode::KafkaStorageError
     })?;
     // A read that finds nothing below the log end found a hole that compaction left at the end.
@@ -131,8 +179,8 @@ fn read_stretch(log: &UnifiedLog, from_offset: i64, max_bytes: usize) -> Result<
         let read = batch.and_then(|batch| add_records(&batch, from_offset, &mut records));
         if let Err(error) = read {
             // The log checked the batch when it was written: what it holds now is not what was acknowledged. The coordinator tries
-            // again; it must not go on without the groups that were in it.
-            tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "a group partition is corrupt");
+            // again; it must not go on without what was in it.
+            tracing::error!(partition = %log.topic_partition(), offset = from_offset, %error, "a coordinator partition is corrupt");
             return Err(ErrorCode::CorruptMessage);
         }
     }
@@ -162,6 +210,14 @@ fn add_records(
         }
     }
     Ok(())
+}
+
+/// A marker as the batch that a partition's leader appends, and what the log checks it by.
+pub(crate) fn marker_batch(marker: &TxnMarker, timestamp_ms: i64) -> Result<(Bytes, TransactionCheck), ErrorCode> {
+    let TxnMarker { producer_id, producer_epoch, committed, coordinator_epoch, transaction_version } = *marker;
+    let batch = EndTxnMarker { committed, coordinator_epoch }.to_batch(0, timestamp_ms, producer_id, producer_epoch, 0);
+    let batch = batch.map_err(|_| ErrorCode::UnknownServerError)?;
+    Ok((batch, TransactionCheck::Marker(transaction_version)))
 }
 
 /// In the words of the seam: a partition that is not here is one that this broker does not lead.
@@ -209,7 +265,7 @@ mod tests {
             Home { dir, config: Arc::new(config) }
         }
 
-        fn open(&self) -> (Arc<LogManager>, GroupLog) {
+        fn open(&self) -> (Arc<LogManager>, CoordinatorLog) {
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let options = LogManagerOptions {
                 dirs: vec![self.dir.path().to_owned()],
@@ -226,7 +282,7 @@ mod tests {
             let cache = MetadataCache::new(Arc::clone(&image));
             let replicas = ReplicaManager::new(Arc::clone(&self.config), Arc::clone(&logs), cache, clock);
             replicas.on_metadata_update(&MetadataDelta::between(&Arc::default(), &image), &image);
-            (logs, GroupLog::new(&self.config, replicas))
+            (logs, CoordinatorLog::of_groups(&self.config, replicas))
         }
     }
 
@@ -287,7 +343,11 @@ mod tests {
                     origin: Origin::Coordinator,
                     produce_version: None,
                     timeout_ms: COMMIT_TIMEOUT_MS,
-                    parts: vec![AppendPart { partition: TopicPartition::new(GROUP_METADATA_TOPIC, LED), records }],
+                    parts: vec![AppendPart {
+                        partition: TopicPartition::new(GROUP_METADATA_TOPIC, LED),
+                        records,
+                        transaction: TransactionCheck::Off,
+                    }],
                 });
                 appended.committed().await.pop().expect("a result").expect("appends");
             }
