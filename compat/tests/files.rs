@@ -1,62 +1,10 @@
 //! Apache Kafka's own DumpLogSegments reads every file that a broker wrote, and finds nothing wrong.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use milena_compat::broker::Broker;
-use milena_compat::clients::{Client, cache};
+use milena_compat::clients::Client;
+use milena_compat::installation::{dump, files};
 use milena_compat::records;
-
-/// Runs the tool over files; what it printed.
-fn dump(flags: &[&str], files: &[PathBuf]) -> Result<String> {
-    let list: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
-    let out = Command::new("java")
-        .args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(format!("{}/*", cache().join("kafka/4.3.1/libs").display()))
-        .arg("org.apache.kafka.tools.DumpLogSegments")
-        .args(flags)
-        .args(["--files", &list.join(",")])
-        .output()
-        .context("java")?;
-    let (text, errors) = (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr));
-    ensure!(out.status.success(), "DumpLogSegments {flags:?}: {}\n{text}\n{errors}", out.status);
-    for sign in [
-        "isvalid: false",
-        "Mismatches",
-        "not found",
-        "out of order",
-        "Out of order",
-        "Exception",
-        "Could not",
-        "Non-consecutive",
-        "Failed",
-        "ERROR",
-    ] {
-        for (source, t) in [("stdout", text.as_str()), ("stderr", &errors)] {
-            let lines: Vec<&str> = t.lines().filter(|l| l.contains(sign)).take(5).collect();
-            ensure!(lines.is_empty(), "DumpLogSegments {flags:?} on {list:?} says on {source}:\n{}", lines.join("\n"));
-        }
-    }
-    Ok(text)
-}
-
-/// Files of the partitions whose folder names pass, by extension.
-fn files(data: &Path, extension: &str, folder: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
-    let mut out = Vec::new();
-    for partition in
-        fs::read_dir(data)?.flatten().filter(|e| e.path().is_dir() && folder(&e.file_name().to_string_lossy()))
-    {
-        for file in fs::read_dir(partition.path())?.flatten().map(|e| e.path()) {
-            if file.extension().is_some_and(|e| e == extension) && file.metadata()?.len() > 0 {
-                out.push(file);
-            }
-        }
-    }
-    out.sort();
-    Ok(out)
-}
 
 fn ours(name: &str) -> bool {
     !name.starts_with("__")
@@ -77,13 +25,13 @@ fn kafka_reads_every_file() -> Result<()> {
     records::write(&file, &sent)?;
     for codec in client.codecs {
         for _ in 0..3 {
-            client.produce(&broker.address(), &format!("codec-{codec}"), codec, &file)?;
+            client.produce(&broker.address(), &format!("codec-{codec}"), &[codec], &file)?;
         }
     }
     // an old client writes message sets of its time
     let old = Client::kafka_python("1.4.7");
     records::write(&file, &records::cases(old.abilities, 3))?;
-    old.produce(&broker.address(), "old", "gzip", &file)?;
+    old.produce(&broker.address(), "old", &["gzip"], &file)?;
     // a group with members and offsets
     client.consume(&broker.address(), "codec-none", 3 * sent.len())?;
     broker.stop()?;

@@ -70,7 +70,7 @@ fn crate_rdkafka() -> Result<()> {
             }
             producer.flush(Duration::from_secs(60))?;
             let seen = reader.consume(address, &topic, sent.len())?;
-            records::compare(&sent, &seen, 1).with_context(|| format!("crate rdkafka with {codec}"))?;
+            records::compare(&sent, &seen, &[format!("crate rdkafka with {codec}")])?;
         }
         Ok(())
     })

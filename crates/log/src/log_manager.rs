@@ -443,6 +443,12 @@ impl LogManager {
         }
     }
 
+    /// Flushes logs that have waited for their `flush.ms`; how long the next may wait.
+    pub fn flush_due_logs(&self) -> Option<u64> {
+        let now = self.options.clock.now();
+        self.all().iter().filter_map(|(_, log)| log.flush_if_due(now)).min()
+    }
+
     fn remove_doomed(&self) {
         let now = self.options.clock.now().mono_ms;
         let mut due = Vec::new();
@@ -572,8 +578,9 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
             m.all().iter().for_each(|(_, log)| log.trim_cache());
         }
         m.remove_doomed();
-        let wait =
-            due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms).clamp(50, 1000);
+        let flush = m.flush_due_logs();
+        let next = due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms);
+        let wait = next.min(flush.unwrap_or(u64::MAX)).clamp(50, 1000);
         drop(m);
         if stop.wait(Duration::from_millis(wait)) {
             return;

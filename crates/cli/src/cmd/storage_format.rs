@@ -334,6 +334,7 @@ pub(super) fn format_if_new(pairs: &[(String, String)]) -> Result<bool, String> 
 }
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests touch files")]
 mod tests {
     use super::*;
 

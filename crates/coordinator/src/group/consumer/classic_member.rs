@@ -152,7 +152,7 @@ impl GroupShard {
             return Err(ErrorCode::IllegalGeneration);
         }
         // While the member gives partitions up it has joined already, and joins again by itself.
-        let must_rejoin = group.epoch() > current.epoch && current.state != MemberState::UnrevokedPartitions;
+        let must_rejoin = has_newer_target(group, &current) && current.state != MemberState::UnrevokedPartitions;
         let image = self.cluster.load().image;
         let version = Subscription::decode(&protocol.metadata).map_or(0, |subscription| subscription.version);
         let assigned = current.assigned.iter().map(|(&id, partitions)| (id, partitions.keys().copied().collect()));
@@ -184,7 +184,7 @@ impl GroupShard {
         if request.generation_id != current.epoch {
             return Err(ErrorCode::IllegalGeneration);
         }
-        let must_rejoin = current.epoch < group.epoch()
+        let must_rejoin = has_newer_target(group, &current)
             || current.state == MemberState::UnrevokedPartitions
             || current.state == MemberState::UnreleasedPartitions && has_free_target(group, &found.id, &current);
         let (group_id, member_id) = (Arc::from(request.group_id.as_str()), found.id.clone());
@@ -301,6 +301,13 @@ fn supports(group: &ConsumerGroup, member_id: &str, protocols: &[(String, Bytes)
     protocols.iter().any(|(name, _)| {
         others().all(|classic| classic.supported_protocols.iter().any(|supported| supported.name == *name))
     })
+}
+
+/// Whether there is an assignment that the member has not taken a step towards. Where only classic members are left, one of them must
+/// join for the assignment to be made at all.
+fn has_newer_target(group: &ConsumerGroup, current: &Current) -> bool {
+    let all_classic = || group.members().all(|(_, member)| member.classic_member_metadata.is_some());
+    current.epoch < group.target_epoch() || current.epoch < group.epoch() && all_classic()
 }
 
 /// Whether something that the member is to have and has not got is free by now.

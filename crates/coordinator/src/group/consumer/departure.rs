@@ -47,7 +47,7 @@ impl GroupShard {
             self.go_away(&group_id, &member_id)
         } else {
             tracing::info!(group = &*group_id, member = &*member_id, "member left the group");
-            self.remove_consumers(&group_id, &[member_id.clone()], now)
+            self.remove_consumers(&group_id, std::slice::from_ref(&member_id), now)
         };
         let response = ConsumerGroupHeartbeatResponse {
             member_id: Some(member_id.to_string()),

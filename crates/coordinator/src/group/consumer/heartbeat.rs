@@ -152,7 +152,7 @@ fn find_or_admit(
                     ErrorCode::UnreleasedInstanceId,
                     format!(
                         "Static member {} with instance id {instance_id} cannot join the group because the instance id is \
-                         owned by a member.",
+                         owned by {known} member.",
                         request.member_id
                     ),
                 ));
