@@ -6,7 +6,7 @@ use milena_compat::batch::{
 };
 use milena_compat::wire::{Body, Produced, fetch, produce};
 
-use crate::target::Target;
+use super::target::Target;
 
 /// The error that a batch is to get, of us and of Kafka.
 #[derive(Clone, Copy)]
