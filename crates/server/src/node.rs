@@ -335,7 +335,7 @@ impl Storage {
         Ok(Storage {
             cluster_id: properties.cluster_id,
             metadata_directory_id: id_of(&metadata_dir),
-            directories: known.iter().map(|d| d.id).collect(),
+            directories: known.iter().filter(|d| d.online).map(|d| d.id).collect(),
             bootstrap: storage_format::read_bootstrap(&metadata_dir)?.unwrap_or_default(),
             logs,
             raft_log,
