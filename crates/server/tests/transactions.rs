@@ -640,6 +640,42 @@ fn play_new(c: &mut Client) {
     }
 }
 
+/// Who goes on under its epoch after somebody else started, or after the coordinator aborted its transaction.
+fn play_return(c: &mut Client) {
+    for version in [9, 12] {
+        let id = &format!("returning-{version}");
+        let p = c.start(id);
+        let begin = |c: &mut Client, p: Producer| {
+            if version < 12 {
+                c.add("one", 3, id, p, &[("t", 0)]);
+            }
+            c.produce("one", version, Some(id), "t", &[(0, txn(p, 0))]);
+        };
+        begin(c, p);
+        let (error, _) = c.init_once(5, Some(id), 60_000, NOBODY);
+        c.tell("its successor starts", &format!("error={error}"));
+        c.settle(id);
+        c.init("as who it was", 5, Some(id), 60_000, p);
+        c.init("as who it was", 5, Some(id), 60_000, p);
+        c.tell_state(id);
+        let p = c.start(id);
+        begin(c, p);
+        let (error, _) = c.init_once(5, Some(id), 60_000, p);
+        c.tell("it starts again as who it is, in a transaction", &format!("error={error}"));
+        c.settle(id);
+        c.init("as who it was", 5, Some(id), 60_000, p);
+        c.tell_state(id);
+        let first = c.start(id);
+        let p = c.start(id);
+        begin(c, p);
+        let (error, _) = c.init_once(5, Some(id), 60_000, first);
+        c.tell("its predecessor returns", &format!("error={error}"));
+        c.settle(id);
+        c.tell_state(id);
+        c.start(id);
+    }
+}
+
 fn play_verification(c: &mut Client) {
     for version in 4..=5 {
         let id = &format!("verified-{version}");
@@ -851,11 +887,74 @@ fn play(address: &str) -> String {
     play_old(c);
     play_records(c);
     play_new(c);
+    play_return(c);
     play_verification(c);
     play_offsets(c);
     play_markers(c);
     play_tools(c);
     client.told
+}
+
+/// What happens when a producer id has no epoch left: 32767 of them are many requests.
+fn play_exhaustion(c: &mut Client) {
+    let exhaust = |c: &mut Client, id: &str, epoch: i16| loop {
+        let (error, producer) = c.init_once(4, Some(id), 60_000, NOBODY);
+        assert_eq!(error, 0);
+        if producer.1 >= epoch {
+            let name = c.name_of(producer.0);
+            c.tell(&format!("{id} came far"), &format!("{name} epoch={}", producer.1));
+            return producer;
+        }
+    };
+    const LAST: i16 = i16::MAX - 1;
+    let id = "worn";
+    let p = exhaust(c, id, LAST);
+    let q = c.init("as who it is", 4, Some(id), 60_000, p);
+    c.init("as who it was", 4, Some(id), 60_000, p);
+    c.init("as who it was long ago", 4, Some(id), 60_000, (p.0, 5));
+    c.init("as who it is", 4, Some(id), 60_000, q);
+    c.tell_state(id);
+
+    let id = "worn-new";
+    let p = exhaust(c, id, LAST - 1);
+    c.produce("before the last", 12, Some(id), "t", &[(0, txn(p, 0))]);
+    let p = c.end("before the last", 5, id, p, true);
+    c.settle(id);
+    c.produce("the last", 12, Some(id), "t", &[(0, txn(p, 0))]);
+    let q = c.end("the last", 5, id, p, true);
+    c.settle(id);
+    c.tell_state(id);
+    c.end("the last again", 5, id, p, true);
+    c.end("the last again", 5, id, p, false);
+    c.produce("the first", 12, Some(id), "t", &[(0, txn(q, 0))]);
+    c.end("the last again", 5, id, p, true);
+    c.end("the first", 5, id, q, true);
+    c.settle(id);
+    c.tell_state(id);
+
+    let id = "worn-fenced";
+    let p = exhaust(c, id, LAST);
+    c.produce("the last", 12, Some(id), "t", &[(0, txn(p, 0))]);
+    let (error, _) = c.init_once(4, Some(id), 60_000, NOBODY);
+    c.tell("its successor starts", &format!("error={error}"));
+    c.settle(id);
+    c.tell_state(id);
+    c.end("of who is fenced", 5, id, p, true);
+    c.end("of who is fenced", 5, id, p, false);
+    c.tell_ends("t");
+    c.start(id);
+    c.tell_state(id);
+
+    let id = "worn-old";
+    let p = exhaust(c, id, LAST);
+    c.add("the last", 3, id, p, &[("t", 0)]);
+    c.end("the last", 3, id, p, true);
+    c.settle(id);
+    c.tell_state(id);
+    c.add("the next", 3, id, p, &[("t", 0)]);
+    c.end("the next", 3, id, p, false);
+    c.settle(id);
+    c.start(id);
 }
 
 async fn start(dir: &Path) -> milena_server::Node {
@@ -894,6 +993,27 @@ async fn answers_are_kafkas() {
         let (address, file) = wish.split_once('=').expect("address=file");
         return std::fs::write(file, play(address)).expect("is written");
     }
+    compare(include_str!("golden/transactions/kafka-4.3.1.txt"), play).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn answers_are_kafkas_when_epochs_are_used_up() {
+    let play = |address: &str| {
+        let mut client = Client::new(address);
+        client.create("t");
+        client.find(1, "any");
+        play_exhaustion(&mut client);
+        client.told
+    };
+    if let Ok(wish) = std::env::var("TRANSACTIONS_RECORD") {
+        let (address, file) = wish.split_once('=').expect("address=file");
+        return std::fs::write(file, play(address)).expect("is written");
+    }
+    compare(include_str!("golden/transactions/kafka-4.3.1-epochs.txt"), play).await;
+}
+
+async fn compare(kafkas: &str, play: fn(&str) -> String) {
     let dir = tempfile::tempdir().expect("a directory");
     let node = start(dir.path()).await;
     let (_, address) = node.listeners().iter().find(|(name, _)| name == "PLAINTEXT").expect("listens");
@@ -903,7 +1023,7 @@ async fn answers_are_kafkas() {
     if let Ok(file) = std::env::var("TRANSACTIONS_OURS") {
         std::fs::write(file, &ours).expect("is written");
     }
-    let kafkas: Vec<&str> = include_str!("golden/transactions/kafka-4.3.1.txt").lines().collect();
+    let kafkas: Vec<&str> = kafkas.lines().collect();
     let mut differences = String::new();
     let mut step = "";
     for (at, line) in ours.lines().enumerate() {
