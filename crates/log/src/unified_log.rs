@@ -179,10 +179,13 @@ impl UnifiedLog {
         {
             checkpoint::write_topic_id(&*o.fs, &o.dir, id)?;
         }
-        let loaded = recovery::load(&o)?;
+        let mut loaded = recovery::load(&o)?;
         let end = loaded.log_end_offset;
         o.clean_offsets.truncate(&o.topic_partition, end)?;
         let log_start = o.log_start_offset.max(loaded.segments.first().map_or(0, |s| s.base_offset)).min(end);
+        let high_watermark = o.high_watermark.clamp(log_start, end);
+        // nobody may raise it further and say so
+        loaded.producers.on_high_watermark(high_watermark);
         let topic_id = OnceLock::new();
         if let Some(id) = o.topic_id {
             let _ = topic_id.set(id);
@@ -199,7 +202,7 @@ impl UnifiedLog {
             log_start: AtomicI64::new(log_start),
             log_end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
-            high_watermark: AtomicI64::new(o.high_watermark.clamp(log_start, end)),
+            high_watermark: AtomicI64::new(high_watermark),
             recovery_point: AtomicI64::new(if o.clean { end } else { o.recovery_point.min(end) }),
             producer_expiration_ms: o.producer_expiration_ms,
             inner: Mutex::new(Inner {
