@@ -239,7 +239,7 @@ impl Node {
 }
 
 /// What a node of this version can be.
-fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
+pub(crate) fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
     if config.is_zookeeper() {
         return Err(StartError::Unsupported(
             "ZooKeeper mode (zookeeper.connect) is not part of this version yet".into(),
