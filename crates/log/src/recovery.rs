@@ -102,8 +102,11 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     })?;
     if !o.clean {
         relearn_epochs(&segments, dir, first_checked, &mut epochs)?;
-        let path = dir.join("leader-epoch-checkpoint");
-        fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
+        // most logs have nothing new to say, and there may be many thousands
+        if epochs != read_epochs(fs, dir) {
+            let path = dir.join("leader-epoch-checkpoint");
+            fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
+        }
         for a in aborted {
             if let Some(s) = segments.iter_mut().rev().find(|s| s.base_offset <= a.last_offset)
                 && !s.aborted.contains(&a)

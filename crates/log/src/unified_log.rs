@@ -147,6 +147,8 @@ struct Inner {
     segments: Vec<Segment>,
     producers: ProducerState,
     epochs: LeaderEpochs,
+    /// The file does not say them all.
+    epochs_dirty: bool,
     cache: TailCache,
     rules: Rules,
     durability: AckDurability,
@@ -210,6 +212,7 @@ impl UnifiedLog {
                 segments: loaded.segments,
                 producers: loaded.producers,
                 epochs: loaded.epochs,
+                epochs_dirty: false,
                 cache: TailCache::default(),
                 rules: rules_of(&o.config),
                 durability: o.config.ack_durability,
@@ -345,7 +348,7 @@ impl UnifiedLog {
         if self.should_roll(inner, &config, probe, now) {
             self.roll(inner, probe.base_offset, now)?;
         }
-        if inner.epochs.assign(probe.leader_epoch, probe.base_offset) {
+        if inner.epochs.assign(probe.leader_epoch, probe.base_offset) || inner.epochs_dirty {
             self.write_epochs(inner)?;
         }
         let Inner { segments, dir, cache, broken, .. } = inner;
@@ -434,9 +437,11 @@ impl UnifiedLog {
         self.fs.replace(&path, &inner.producers.encode(), durable).at(&path)
     }
 
-    fn write_epochs(&self, inner: &Inner) -> Result<(), LogError> {
+    fn write_epochs(&self, inner: &mut Inner) -> Result<(), LogError> {
         let path = inner.dir.join("leader-epoch-checkpoint");
-        self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)
+        self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)?;
+        inner.epochs_dirty = false;
+        Ok(())
     }
 
     /// The largest leader epoch at or below `epoch`, and where it ends; (-1, -1) if that is not known.
@@ -460,12 +465,13 @@ impl UnifiedLog {
     }
 
     /// A new leader's epoch begins at the log's end.
-    pub fn on_become_leader(&self, epoch: i32) -> Result<(), LogError> {
-        let mut inner = self.inner.lock();
-        if inner.epochs.assign(epoch, self.log_end_offset()) {
-            self.write_epochs(&inner)?;
-        }
-        Ok(())
+    ///
+    /// The file follows with the first batch, or when the log is closed: an epoch that wrote nothing need not survive a crash, and a node
+    /// that starts leads in a new epoch everywhere.
+    pub fn on_become_leader(&self, epoch: i32) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.epochs_dirty |= inner.epochs.assign(epoch, self.log_end_offset());
     }
 
     /// The first offset that may be read.
@@ -626,6 +632,9 @@ impl UnifiedLog {
         }
         inner.broken = true;
         inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
+        if inner.epochs_dirty {
+            self.write_epochs(inner)?;
+        }
         self.write_snapshot(inner, self.log_end_offset(), true)?;
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if let Some(active) = inner.segments.last_mut() {

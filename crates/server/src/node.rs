@@ -327,7 +327,8 @@ impl Storage {
         }
         let properties = check_formatted(&dirs, config.node_id)?;
         let previous_broker_epoch = previous_broker_epoch(&dirs);
-        let logs = LogManager::open(log_options(config, dirs, clock), &|_| default_topic_config(config))?;
+        let defaults = default_topic_config(config);
+        let logs = LogManager::open(log_options(config, dirs, clock), &|_| Arc::clone(&defaults))?;
         let log = logs.open_metadata_log(&metadata_dir, metadata_topic_config(config)?)?;
         let raft_log = Arc::new(UnifiedRaftLog::new(log, Arc::new(RealFs), Arc::clone(clock))?);
         let known = logs.dirs();

@@ -26,7 +26,7 @@ impl UnifiedLog {
             self.log_start.store(offset, Ordering::Release);
             self.high_watermark.fetch_max(offset, Ordering::AcqRel);
             if inner.epochs.truncate_from_start(offset) {
-                self.write_epochs(&inner)?;
+                self.write_epochs(&mut inner)?;
             }
             let inner = &mut *inner;
             inner.cache.drop_before(offset);
