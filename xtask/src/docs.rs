@@ -1,6 +1,6 @@
 //! `cargo xtask docs [--check]`: the reference pages that follow from tables in the code.
 //!
-//! Owns `docs/reference/configs.md`. With `--check` nothing is written and a stale page is an error.
+//! Owns `docs/reference/configs.md` and `docs/reference/apis.md`. With `--check` nothing is written and a stale page is an error.
 
 use std::fmt::Write;
 use std::fs;
@@ -14,17 +14,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         [flag] if flag == "--check" => true,
         _ => bail!("usage: cargo xtask docs [--check]"),
     };
-    let path = crate::repository().join("docs/reference/configs.md");
-    let page = configs()?;
-    let old = fs::read_to_string(&path).unwrap_or_default();
-    if old == page {
-        println!("docs: fresh");
-    } else if check {
-        bail!("{} is not fresh; run cargo xtask docs", path.display());
-    } else {
-        fs::create_dir_all(path.parent().context("a page in a folder")?)?;
-        fs::write(&path, page)?;
-        println!("docs: wrote {}", path.display());
+    let repository = crate::repository();
+    let pages =
+        [("docs/reference/configs.md", configs()?), ("docs/reference/apis.md", crate::apis::page(&repository)?)];
+    for (name, page) in pages {
+        let path = repository.join(name);
+        if fs::read_to_string(&path).unwrap_or_default() == page {
+            println!("docs: {name} is fresh");
+        } else if check {
+            bail!("{name} is not fresh; run cargo xtask docs");
+        } else {
+            fs::create_dir_all(path.parent().context("a page in a folder")?)?;
+            fs::write(&path, page)?;
+            println!("docs: wrote {name}");
+        }
     }
     Ok(())
 }

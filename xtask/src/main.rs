@@ -1,5 +1,6 @@
 //! `cargo xtask COMMAND`: the chores of this repository. Owns the list of commands; each is a module of its own.
 
+mod apis;
 mod bench;
 mod codegen;
 mod docs;

@@ -13,6 +13,7 @@ public class Transactions {
     static Admin admin;
 
     public static void main(String[] a) throws Exception {
+        System.setOut(new java.io.PrintStream(new java.io.FileOutputStream(java.io.FileDescriptor.out), true));
         bootstrap = a[0];
         suffix = a[1];
         Properties p = new Properties();
@@ -31,7 +32,14 @@ public class Transactions {
             if (wanted.isEmpty() || wanted.contains("many")) many();
             if (wanted.isEmpty() || wanted.contains("admin")) admin();
             if (wanted.contains("leave-open")) leaveOpen();
-            if (wanted.contains("read")) System.out.println("committed " + read(topic("crash"), true));
+            if (wanted.contains("settle")) {
+                for (int n = 0; n < 4; n++)
+                    try (Producer<String, String> crashed = producer("crash-" + n, 60000)) {
+                        crashed.initTransactions();
+                    }
+                settle(topic("crash"));
+            }
+            if (wanted.contains("read")) for (String v : read(topic("crash"), true)) System.out.println("read " + v);
             if (wanted.contains("endless")) endless();
         }
     }
@@ -184,6 +192,7 @@ public class Transactions {
                 p.sendOffsetsToTransaction(at, consumer.groupMetadata());
                 if (round++ == 1) {
                     // as an application does that failed: back to what is committed
+                    p.flush();
                     p.abortTransaction();
                     System.out.println("offsets: after abort " + committed(group, in));
                     consumer.seek(new TopicPartition(in, 0), committed(group, in));
@@ -269,7 +278,7 @@ public class Transactions {
 
     /** For crash rounds: transactions in every state, then this process is killed with the broker. */
     static void endless() throws Exception {
-        String t = topic("crash");
+        String t = newTopic("crash");
         List<Thread> all = new ArrayList<>();
         for (int n = 0; n < 4; n++) {
             int me = n;

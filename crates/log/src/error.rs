@@ -52,6 +52,12 @@ impl LogError {
         LogError::Storage { path: path.to_path_buf(), source: Arc::new(source) }
     }
 
+    /// Whether there is no space left: that passes, other failures of a disk do not.
+    pub fn is_full_disk(&self) -> bool {
+        let LogError::Storage { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+    }
+
     pub(crate) fn offline(path: &Path) -> LogError {
         LogError::storage(path, io::Error::other("the log directory is offline after a failed write or sync"))
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use milena_common::Now;
 use milena_protocol::records::BatchView;
 
+use crate::checkpoint::LEADER_EPOCHS;
 use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
@@ -93,7 +94,9 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     if let Some(base) = checked_from {
         remove_snapshots_from(fs, dir, base + 1)?;
     }
-    let mut epochs = read_epochs(fs, dir);
+    let known_epochs = read_epochs(fs, dir);
+    let relearn_from = if known_epochs.is_some() { first_checked } else { 0 };
+    let mut epochs = known_epochs.unwrap_or_default();
     epochs.truncate_from_end(log_end_offset.max(1));
     let replay_from = checked_from.unwrap_or(i64::MAX);
     let mut aborted: Vec<AbortedTransaction> = Vec::new();
@@ -101,17 +104,21 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
         aborted.extend(found.filter(|_| batch.base_offset() >= replay_from));
     })?;
     if !o.clean {
-        relearn_epochs(&segments, dir, first_checked, &mut epochs)?;
+        relearn_epochs(&segments, dir, relearn_from, &mut epochs)?;
+        let path = dir.join(LEADER_EPOCHS);
         // most logs have nothing new to say, and there may be many thousands
-        if epochs != read_epochs(fs, dir) {
-            let path = dir.join("leader-epoch-checkpoint");
+        let say_more = fs.exists(&path) || !epochs.entries().is_empty();
+        if say_more && read_epochs(fs, dir).as_ref() != Some(&epochs) {
             fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
+        }
+        if say_more {
+            unsynced.push(fs.open(&path, false).at(&path)?);
         }
         for a in aborted {
             if let Some(s) = segments.iter_mut().rev().find(|s| s.base_offset <= a.last_offset)
                 && !s.aborted.contains(&a)
             {
-                s.add_aborted(fs, dir, a)?;
+                s.add_aborted(fs, dir, a);
             }
         }
     }
@@ -169,9 +176,10 @@ fn clean_up(fs: &dyn Fs, dir: &Path) -> Result<Vec<i64>, LogError> {
     Ok(fs.list(dir).at(dir)?.iter().filter_map(|name| base_offset_of(name, "log")).collect())
 }
 
-fn read_epochs(fs: &dyn Fs, dir: &Path) -> LeaderEpochs {
-    let text = fs.read(&dir.join("leader-epoch-checkpoint")).ok();
-    text.and_then(|t| LeaderEpochs::decode(&String::from_utf8_lossy(&t))).unwrap_or_default()
+/// None if there is no file, or a torn one.
+fn read_epochs(fs: &dyn Fs, dir: &Path) -> Option<LeaderEpochs> {
+    let text = fs.read(&dir.join(LEADER_EPOCHS)).ok()?;
+    LeaderEpochs::decode(&String::from_utf8_lossy(&text))
 }
 
 fn relearn_epochs(segments: &[Segment], dir: &Path, from: usize, epochs: &mut LeaderEpochs) -> Result<(), LogError> {

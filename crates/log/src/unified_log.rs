@@ -3,9 +3,12 @@
 //! Invariants: `log_start <= high_watermark`, `durable_end <= log_end`; batches are never changed once written; nothing is synced under the
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
+mod adopt;
 mod compact;
 mod read;
 mod shrink;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -122,14 +125,19 @@ pub(crate) struct LogOptions {
     pub now: Now,
 }
 
+/// What a log shares with the others of its log directory.
+pub(crate) struct Home {
+    pub committer: Arc<Committer>,
+    pub clean_offsets: Arc<CleanOffsets>,
+}
+
 /// See the module.
 pub struct UnifiedLog {
     this: Weak<UnifiedLog>,
     topic_partition: TopicPartition,
     topic_id: OnceLock<Uuid>,
     fs: Arc<dyn Fs>,
-    committer: Arc<Committer>,
-    clean_offsets: Arc<CleanOffsets>,
+    home: ArcSwap<Home>,
     listener: OnceLock<LogListener>,
     config: ArcSwap<TopicConfig>,
     log_start: AtomicI64,
@@ -197,8 +205,7 @@ impl UnifiedLog {
             topic_partition: o.topic_partition,
             topic_id,
             fs: o.fs,
-            committer: o.committer,
-            clean_offsets: o.clean_offsets,
+            home: ArcSwap::from_pointee(Home { committer: o.committer, clean_offsets: o.clean_offsets }),
             listener: OnceLock::new(),
             config: ArcSwap::new(Arc::clone(&o.config)),
             log_start: AtomicI64::new(log_start),
@@ -303,7 +310,7 @@ impl UnifiedLog {
         };
         self.write(inner, &chunks, &probe, o.now)?;
         match (&producer, &marker) {
-            (Some(b), Some(m)) => self.end_transaction(inner, b, m)?,
+            (Some(b), Some(m)) => self.end_transaction(inner, b, m),
             (Some(b), None) if !h.is_control => inner.producers.on_batch(b),
             _ => {}
         }
@@ -328,7 +335,8 @@ impl UnifiedLog {
         for batch in batches(records.slice(..copied.valid_bytes)).flatten() {
             let Some(probe) = Probe::parse(batch.bytes()) else { continue };
             self.write(inner, &[batch.bytes().clone(), Bytes::new()], &probe, now)?;
-            recovery::learn(&mut inner.producers, &batch).map_or(Ok(()), |aborted| self.add_aborted(inner, aborted))?;
+            let aborted = recovery::learn(&mut inner.producers, &batch);
+            self.add_aborted(inner, aborted);
             self.written(inner, &probe, i64::from(batch.record_count()));
             info.log_start_offset = self.log_start_offset();
         }
@@ -336,7 +344,7 @@ impl UnifiedLog {
     }
 
     fn ensure_writable(&self, inner: &Inner) -> Result<(), LogError> {
-        if inner.broken || self.committer.failed() {
+        if inner.broken || self.home.load().committer.failed() {
             return Err(LogError::offline(&inner.dir));
         }
         Ok(())
@@ -348,8 +356,14 @@ impl UnifiedLog {
         if self.should_roll(inner, &config, probe, now) {
             self.roll(inner, probe.base_offset, now)?;
         }
-        if inner.epochs.assign(probe.leader_epoch, probe.base_offset) || inner.epochs_dirty {
-            self.write_epochs(inner)?;
+        if inner.epochs_dirty || inner.epochs.latest() != Some(probe.leader_epoch) {
+            let before = inner.epochs.clone();
+            if (inner.epochs.assign(probe.leader_epoch, probe.base_offset) || inner.epochs_dirty)
+                && let Err(e) = self.write_epochs(inner)
+            {
+                inner.epochs = before;
+                return Err(e);
+            }
         }
         let Inner { segments, dir, cache, broken, .. } = inner;
         let active = segments.last_mut().ok_or_else(|| LogError::corrupt(dir, "no segment"))?;
@@ -357,6 +371,9 @@ impl UnifiedLog {
         let path = dir.join(file_name(active.base_offset, "log"));
         if let Err(failed) = active.append(&[head, body], probe, config.index_interval_bytes, &path) {
             *broken = !failed.restored;
+            if !failed.error.is_full_disk() {
+                self.home.load().committer.fail();
+            }
             return Err(failed.error);
         }
         cache.push(probe, chunks);
@@ -382,19 +399,21 @@ impl UnifiedLog {
             && let Some(this) = self.this.upgrade()
         {
             inner.submitted = true;
-            self.committer.submit(this);
+            self.home.load().committer.submit(this);
         }
     }
 
-    fn end_transaction(&self, inner: &mut Inner, b: &ProducerBatch, marker: &Marker) -> Result<(), LogError> {
+    fn end_transaction(&self, inner: &mut Inner, b: &ProducerBatch, marker: &Marker) {
         let aborted =
             inner.producers.on_marker(b.producer_id, b.producer_epoch, marker, b.last_offset, b.max_timestamp);
-        aborted.map_or(Ok(()), |a| self.add_aborted(inner, a))
+        self.add_aborted(inner, aborted);
     }
 
-    fn add_aborted(&self, inner: &mut Inner, aborted: AbortedTransaction) -> Result<(), LogError> {
+    fn add_aborted(&self, inner: &mut Inner, aborted: Option<AbortedTransaction>) {
         let Inner { segments, dir, .. } = inner;
-        segments.last_mut().map_or(Ok(()), |active| active.add_aborted(&*self.fs, dir, aborted))
+        if let (Some(aborted), Some(active)) = (aborted, segments.last_mut()) {
+            active.add_aborted(&*self.fs, dir, aborted);
+        }
     }
 
     fn should_roll(&self, inner: &Inner, config: &TopicConfig, probe: &Probe, now: Now) -> bool {
@@ -416,13 +435,25 @@ impl UnifiedLog {
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
         let bytes = preallocated_bytes(&self.config.load());
         let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
-        if let Some(active) = inner.segments.last_mut() {
-            let indexes = active.close(&*self.fs, &inner.dir)?;
-            inner.closed_dirty.push(Arc::clone(&active.file));
-            inner.closed_dirty.extend(indexes);
-        }
         inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
-        self.write_snapshot(inner, base_offset, false)?;
+        let closed = self.write_snapshot(inner, base_offset, false).and_then(|()| match inner.segments.last_mut() {
+            Some(active) => {
+                active.close(&*self.fs, &inner.dir).map(|indexes| (Arc::clone(&active.file), indexes)).map(Some)
+            }
+            None => Ok(None),
+        });
+        match closed {
+            Ok(Some((file, indexes))) => {
+                inner.closed_dirty.push(file);
+                inner.closed_dirty.extend(indexes);
+            }
+            Ok(None) => {}
+            Err(e) => {
+                // an empty segment must not stay behind: the active one may still grow beyond its name
+                let _ = recovery::remove_segment(&*self.fs, &inner.dir, base_offset);
+                return Err(e);
+            }
+        }
         inner.dir_dirty = true;
         inner.segments.push(new);
         inner.jitter_ms = jitter_ms(&self.config.load(), base_offset);
@@ -437,9 +468,12 @@ impl UnifiedLog {
         self.fs.replace(&path, &inner.producers.encode(), durable).at(&path)
     }
 
+    /// The next commit syncs it, before the recovery point can pass what it says; a torn one is made again from the log.
     fn write_epochs(&self, inner: &mut Inner) -> Result<(), LogError> {
-        let path = inner.dir.join("leader-epoch-checkpoint");
+        let path = inner.dir.join(checkpoint::LEADER_EPOCHS);
         self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)?;
+        inner.closed_dirty.push(self.fs.open(&path, false).at(&path)?);
+        inner.dir_dirty = true;
         inner.epochs_dirty = false;
         Ok(())
     }
@@ -574,12 +608,12 @@ impl UnifiedLog {
 
     /// Whether its directory is offline: a write or a sync failed there. Takes no lock.
     pub fn is_dir_offline(&self) -> bool {
-        self.committer.failed()
+        self.home.load().committer.failed()
     }
 
     /// Whether nothing can be written any more.
     pub fn is_offline(&self) -> bool {
-        self.committer.failed() || self.inner.lock().broken
+        self.home.load().committer.failed() || self.inner.lock().broken
     }
 
     /// A new configuration, from the next append on.
@@ -627,7 +661,7 @@ impl UnifiedLog {
     pub fn close(&self, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        if inner.broken || self.committer.failed() {
+        if inner.broken || self.home.load().committer.failed() {
             return Err(LogError::offline(&inner.dir));
         }
         inner.broken = true;
@@ -658,7 +692,7 @@ impl UnifiedLog {
         self.fs.rename(&inner.dir, to).at(to)?;
         inner.dir = to.to_path_buf();
         inner.cache.clear();
-        self.committer.parent_changed();
+        self.home.load().committer.parent_changed();
         Ok(())
     }
 }

@@ -71,7 +71,11 @@ impl Logs {
 
     /// As SIGKILL does: nothing is completed.
     fn crash(&mut self) {
-        self.manager = None;
+        let gone = self.manager.take().map(|m| Arc::downgrade(&m));
+        // its housekeeping may be at work just now
+        while gone.as_ref().is_some_and(|m| m.strong_count() > 0) {
+            std::thread::yield_now();
+        }
     }
 
     fn restart(&mut self) {

@@ -146,8 +146,7 @@ mod tests {
             let log = Arc::new(MemoryLog::default());
             let groups = GroupCoordinator::new(GroupConfig::default(), log.clone(), clock.clone());
             let outside = Arc::new(MemoryOutside::default());
-            let transactions =
-                TransactionCoordinator::new(TxnConfig::default(), log, outside.clone(), outside, clock);
+            let transactions = TransactionCoordinator::new(TxnConfig::default(), log, outside.clone(), outside, clock);
             let publisher = CoordinatorPublisher::new(NODE, groups.clone(), transactions);
             World { publisher, groups, image: Arc::default() }
         }

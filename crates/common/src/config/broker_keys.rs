@@ -10,8 +10,8 @@ config_def! {
     /// The configuration of one node: every key of Kafka 4.3 and of 3.3, and ours.
     pub struct BrokerConfig;
 
-    "add.partitions.to.txn.retry.backoff.max.ms" => add_partitions_to_txn_retry_backoff_max_ms: i32 = "100", AtLeast(0), ReadOnly Public idle, "Longest wait before the broker asks the transaction coordinator again about a partition.";
-    "add.partitions.to.txn.retry.backoff.ms" => add_partitions_to_txn_retry_backoff_ms: i32 = "20", AtLeast(1), ReadOnly Public idle, "First wait before the broker asks the transaction coordinator again about a partition.";
+    "add.partitions.to.txn.retry.backoff.max.ms" => add_partitions_to_txn_retry_backoff_max_ms: i32 = "100", AtLeast(0), ReadOnly Public live, "Longest wait before the broker asks the transaction coordinator again about a partition.";
+    "add.partitions.to.txn.retry.backoff.ms" => add_partitions_to_txn_retry_backoff_ms: i32 = "20", AtLeast(1), ReadOnly Public live, "First wait before the broker asks the transaction coordinator again about a partition.";
     "advertised.listeners" => advertised_listeners: Option<Vec<String>> = null, SomeElements, ReadOnly Public live, "Addresses that clients are told to connect to; without it, those of listeners.";
     "alter.config.policy.class.name" => alter_config_policy_class_name: Option<Class> = null, Any, ReadOnly Public idle, "Class that may refuse a change of configuration.";
     "alter.log.dirs.replication.quota.window.num" => alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public idle, "Samples kept for the quota on moves between data directories.";
@@ -375,17 +375,17 @@ config_def! {
     "ssl.truststore.password" => ssl_truststore_password: Option<Password> = null, Any, PerBroker Public idle, "Password of that file.";
     "ssl.truststore.type" => ssl_truststore_type: String = "JKS", Any, PerBroker Public idle, "Format of that file: JKS, PKCS12 or PEM.";
     "telemetry.max.bytes" => telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of metrics that a client may push at once.";
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public idle, "How often transactions that took too long are looked for.";
-    "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public idle, "Longest transaction that a producer may ask for.";
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public live, "How often transactions that took too long are looked for.";
+    "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public live, "Longest transaction that a producer may ask for.";
     "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public idle, "A partition asks the coordinator whether it belongs to the transaction.";
-    "transaction.remove.expired.transaction.cleanup.interval.ms" => transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "3600000", AtLeast(1), ReadOnly Public idle, "How often expired transactional ids are removed.";
-    "transaction.state.log.load.buffer.size" => transaction_state_log_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public idle, "Bytes read at a time when transactions are loaded.";
+    "transaction.remove.expired.transaction.cleanup.interval.ms" => transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "3600000", AtLeast(1), ReadOnly Public live, "How often expired transactional ids are removed.";
+    "transaction.state.log.load.buffer.size" => transaction_state_log_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public live, "Bytes read at a time when transactions are loaded.";
     "transaction.state.log.min.isr" => transaction_state_log_min_isr: i32 = "2", AtLeast(1), ReadOnly Public live, "In-sync replicas that the transaction topic needs.";
     "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = "50", AtLeast(1), ReadOnly Public live, "Partitions of the transaction topic; not to be changed later.";
     "transaction.state.log.replication.factor" => transaction_state_log_replication_factor: i16 = "3", AtLeast(1), ReadOnly Public live, "Replicas of the transaction topic.";
     "transaction.state.log.segment.bytes" => transaction_state_log_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly Public live, "Segment size of the transaction topic.";
-    "transaction.two.phase.commit.enable" => transaction_two_phase_commit_enable: bool = "false", Any, ReadOnly Public idle, "Producers may take part in two-phase commits.";
-    "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", AtLeast(1), ReadOnly Public idle, "A transactional id that is idle for so long is forgotten.";
+    "transaction.two.phase.commit.enable" => transaction_two_phase_commit_enable: bool = "false", Any, ReadOnly Public live, "Producers may take part in two-phase commits.";
+    "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", AtLeast(1), ReadOnly Public live, "A transactional id that is idle for so long is forgotten.";
     "unclean.leader.election.enable" => unclean_leader_election_enable: bool = "false", Any, ClusterWide Public live, "A replica that lacks records may become leader if no other is left; records are lost.";
     "unclean.leader.election.interval.ms" => unclean_leader_election_interval_ms: i64 = "300000", AtLeast(1), ReadOnly Internal idle, "How often the controller looks for partitions that need such a leader.";
     "unstable.api.versions.enable" => unstable_api_versions_enable: bool = "false", Any, ReadOnly Internal idle, "Versions of requests that are not final are offered.";

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use milena_common::{Now, Outcome};
+use milena_common::{Now, Outcome, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
@@ -67,8 +67,19 @@ impl GroupShard {
     fn validate_transactional_commit(&self, request: &TxnOffsetCommitRequest) -> Result<(), ErrorCode> {
         if let Some(group) = self.hard.consumer_group(&request.group_id) {
             let instance_id = request.group_instance_id.as_deref();
-            let valid =
-                group.validate_offset_commit(&request.member_id, instance_id, request.generation_id, true, i16::MAX);
+            let image = self.cluster.load().image;
+            let partitions = request.topics.iter().flat_map(|topic| {
+                let id = image.topics.id_of(&topic.name).unwrap_or(Uuid::ZERO);
+                topic.partitions.iter().map(move |partition| (id, partition.partition_index))
+            });
+            let valid = group.validate_offset_commit(
+                &request.member_id,
+                instance_id,
+                request.generation_id,
+                true,
+                i16::MAX,
+                partitions,
+            );
             return valid.map_err(|error| match error {
                 // Producers know generations only.
                 ErrorCode::StaleMemberEpoch => ErrorCode::IllegalGeneration,
@@ -87,10 +98,10 @@ impl GroupShard {
             // Before v3 producers did not say for which member they commit; and there are groups without members.
             return Ok(());
         }
-        match self.hard.group(&request.group_id) {
-            // A simple group has no members.
-            Some(_) => Err(ErrorCode::UnknownMemberId),
-            None => Err(ErrorCode::IllegalGeneration),
+        // A simple group, also one that is only about to be, has no members.
+        match self.hard.group(&request.group_id).is_some() || self.hard.has_pending_offsets(&request.group_id) {
+            true => Err(ErrorCode::UnknownMemberId),
+            false => Err(ErrorCode::IllegalGeneration),
         }
     }
 }

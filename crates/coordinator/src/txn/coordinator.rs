@@ -18,6 +18,7 @@ use milena_protocol::messages::list_transactions_response::TransactionState as L
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::expiry::Looked;
 use super::partitions::Producer;
 use super::{
     Ended, InitProducer, Step, TRANSACTION_VERSION_2, TxnConfig, TxnFilter, TxnOutcome, TxnShard,
@@ -359,13 +360,19 @@ impl Inner {
         None
     }
 
-    /// One look at every partition; `look` says whether there is more to do.
-    async fn look(&self, what: &str, look: impl Fn(&mut TxnShard, Now) -> TxnOutcome<bool>) {
+    /// One look at every partition; `look` gets a fresh producer id if it asked for one.
+    async fn look(&self, what: &str, look: impl Fn(&mut TxnShard, Option<i64>, Now) -> TxnOutcome<Looked>) {
         for partition in self.runtime.partitions() {
+            let mut fresh = None;
             loop {
-                match self.runtime.submit(partition, &look).await {
-                    Ok(true) => {}
-                    Ok(false) | Err(ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress) => break,
+                let looked = self.runtime.submit(partition, |shard, now| look(shard, fresh.take(), now)).await;
+                match looked {
+                    Ok(Looked::AtSome) => {}
+                    Ok(Looked::NeedsProducerId) => match self.ids.next().await {
+                        Ok(id) => fresh = Some(id),
+                        Err(_) => break,
+                    },
+                    Ok(Looked::AtAll) | Err(ErrorCode::NotCoordinator | ErrorCode::CoordinatorLoadInProgress) => break,
                     Err(error) => {
                         tracing::warn!(
                             partition,
@@ -409,13 +416,15 @@ async fn complete_decided(weak: Weak<Inner>, mut decided: Decided) {
 async fn look_for_timeouts(weak: Weak<Inner>, interval_ms: u64) {
     while let Some(inner) = sleep_and_upgrade(&weak, interval_ms).await {
         let level = inner.level.load(Ordering::Relaxed);
-        inner.look("transactions that took too long", |shard, now| shard.abort_timed_out(level, now)).await;
+        inner
+            .look("transactions that took too long", |shard, fresh, now| shard.abort_timed_out(level, fresh, now))
+            .await;
     }
 }
 
 async fn look_for_expired_ids(weak: Weak<Inner>, interval_ms: u64) {
     while let Some(inner) = sleep_and_upgrade(&weak, interval_ms).await {
-        inner.look("expired transactional ids", TxnShard::expire_ids).await;
+        inner.look("expired transactional ids", |shard, _, now| shard.expire_ids(now)).await;
     }
 }
 

@@ -136,17 +136,27 @@ impl TxnShard {
         Outcome::new(vec![self.decide(id, prepared, level)], Step::Done(Ok(ended)))
     }
 
-    /// Aborts an open transaction under an epoch that nobody has: its producer is fenced. To one of the new protocol that is the epoch which
-    /// the end of its transaction would have brought: if it aborts late it may go on.
-    pub(super) fn fence_and_abort(&mut self, id: &Arc<str>, current: &Transaction, level: i16, now: Now) -> TxnRecord {
+    /// Aborts an open transaction under an epoch that its producer does not have. Under `transaction.version` 2 it ends as if its producer
+    /// had aborted it, who may ask for that late and go on; below that the producer is fenced.
+    pub(super) fn fence_and_abort(
+        &mut self,
+        id: &Arc<str>,
+        current: &Transaction,
+        level: i16,
+        fresh: Option<i64>,
+        now: Now,
+    ) -> TxnOutcome<Step<Ended>> {
+        if level >= TRANSACTION_VERSION_2 {
+            return self.prepare_and_bump(id, current, false, level, fresh, now);
+        }
         let prepared = Transaction {
             producer_epoch: current.producer_epoch.saturating_add(1),
             client_version: level,
             ..current.to_state(TxnState::PrepareAbort, now.wall_ms)
         };
-        let last = LastProducer { producer_id: current.producer_id, producer_epoch: -1 };
-        self.remember(id, last);
-        self.decide(id, prepared, level)
+        let Transaction { producer_id, producer_epoch, .. } = prepared;
+        self.remember(id, LastProducer { producer_id, producer_epoch: -1 });
+        Outcome::new(vec![self.decide(id, prepared, level)], Step::Done(Ok(Ended { producer_id, producer_epoch })))
     }
 
     /// The record of a decision; the markers are written when it is committed.

@@ -46,8 +46,11 @@ impl TxnShard {
         }
         match current.state {
             TxnState::Ongoing => {
-                let record = self.fence_and_abort(id, &current, level, now);
-                Outcome::new(vec![record], Step::Done(Err(ErrorCode::ConcurrentTransactions)))
+                let fenced = self.fence_and_abort(id, &current, level, fresh, now);
+                fenced.map(|step| match step {
+                    Step::NeedsProducerId => Step::NeedsProducerId,
+                    Step::Done(_) => Step::Done(Err(ErrorCode::ConcurrentTransactions)),
+                })
             }
             state if state.is_idle() => self.init_idle(request, &current, level, fresh, now),
             _ => refuse(ErrorCode::ConcurrentTransactions),

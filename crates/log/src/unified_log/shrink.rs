@@ -59,10 +59,11 @@ impl UnifiedLog {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
         let config = self.config.load();
         let keep = inner.segments.partition_point(|s| s.base_offset <= offset).max(1);
-        for dropped in inner.segments.drain(keep..).collect::<Vec<_>>() {
+        // the last one first: a crash in between leaves a shorter log, not one with a hole
+        for dropped in inner.segments.drain(keep..).rev().collect::<Vec<_>>() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
         if inner.segments.first().is_some_and(|s| s.base_offset > offset) {
@@ -79,8 +80,8 @@ impl UnifiedLog {
     pub fn truncate_fully_and_start_at(&self, offset: i64, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
-        for dropped in std::mem::take(&mut inner.segments) {
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
+        for dropped in std::mem::take(&mut inner.segments).into_iter().rev() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
         let bytes = preallocated_bytes(&self.config.load());
@@ -104,7 +105,7 @@ impl UnifiedLog {
         self.recovery_point.fetch_min(end, Ordering::AcqRel);
         let before = self.high_watermark.fetch_min(end, Ordering::AcqRel);
         inner.producers.on_high_watermark(before.min(end));
-        inner.active_dirty = true;
+        (inner.active_dirty, inner.dir_dirty) = (true, true);
         self.submit(inner);
         Ok(())
     }

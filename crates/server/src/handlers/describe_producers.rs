@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use milena_common::TopicPartition;
 use milena_log::ProducerEntry;
+use milena_protocol::ErrorCode;
+use milena_protocol::messages::describe_producers_request::TopicRequest;
 use milena_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use milena_protocol::messages::{DescribeProducersRequest, DescribeProducersResponse};
 
@@ -22,7 +24,11 @@ impl Handler for DescribeProducers {
         broker: &Arc<Broker>,
         request: DescribeProducersRequest,
     ) -> Reply<DescribeProducersResponse> {
+        let image = broker.metadata.image();
         let topics = request.topics.into_iter().map(|topic| {
+            if image.topics.by_name(&topic.name).is_none() {
+                return unknown(topic);
+            }
             let name: Arc<str> = topic.name.as_str().into();
             let describe = |index| describe(broker, &TopicPartition::new(name.clone(), index));
             let partitions = topic.partition_indexes.into_iter().map(describe).collect();
@@ -30,6 +36,18 @@ impl Handler for DescribeProducers {
         });
         Reply::Now(DescribeProducersResponse { topics: topics.collect(), ..Default::default() })
     }
+}
+
+/// In words only when the whole topic is not there, as in Kafka.
+fn unknown(topic: TopicRequest) -> TopicResponse {
+    let error = ErrorCode::UnknownTopicOrPartition;
+    let unknown = |partition_index| PartitionResponse {
+        partition_index,
+        error_code: error.code(),
+        error_message: Some(error.message().to_owned()),
+        ..Default::default()
+    };
+    TopicResponse { partitions: topic.partition_indexes.into_iter().map(unknown).collect(), name: topic.name }
 }
 
 fn describe(broker: &Broker, partition: &TopicPartition) -> PartitionResponse {

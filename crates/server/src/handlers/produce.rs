@@ -180,6 +180,9 @@ async fn verify(
             let topic = answer.responses.get_mut(place.topic);
             if let Some(told) = topic.and_then(|topic| topic.partition_responses.get_mut(place.partition)) {
                 told.error_code = error.code();
+                if error == ErrorCode::InvalidTxnState {
+                    told.error_message = Some("Partition was not added to the transaction".to_owned());
+                }
             }
             false
         }

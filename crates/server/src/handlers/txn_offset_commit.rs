@@ -45,7 +45,10 @@ impl Handler for TxnOffsetCommit {
             if request.topics.is_empty() {
                 return TxnOffsetCommitResponse { topics: refused, ..Default::default() };
             }
-            let mut response = commit(&cx, &broker, request).await;
+            let mut response = match request.group_id.is_empty() {
+                true => txn_commit_error(&request, ErrorCode::InvalidGroupId),
+                false => commit(&cx, &broker, request).await,
+            };
             let is_old = cx.api_version < FIRST_LOADING;
             for partition in response.topics.iter_mut().flat_map(|topic| &mut topic.partitions) {
                 if is_old && partition.error_code == ErrorCode::CoordinatorLoadInProgress.code() {

@@ -51,7 +51,12 @@ async fn write(broker: &Broker, asked: WritableTxnMarker) -> WritableTxnMarkerRe
         let name: Arc<str> = topic.name.as_str().into();
         partitions.extend(topic.partition_indexes.iter().map(|&index| TopicPartition::new(name.clone(), index)));
     }
-    let mut results = broker.markers.write(marker, &partitions).await.into_iter();
+    let results = match marker.producer_id < 0 || marker.producer_epoch < 0 {
+        // No batch of a producer, so none that a log could hold.
+        true => partitions.iter().map(|_| Err(ErrorCode::UnknownServerError)).collect(),
+        false => broker.markers.write(marker, &partitions).await,
+    };
+    let mut results = results.into_iter();
     let mut result = |partition_index| {
         let error = results.next().unwrap_or(Err(ErrorCode::UnknownServerError)).err();
         let error_code = error.unwrap_or(ErrorCode::None).code();

@@ -6,6 +6,7 @@ mod transitions;
 
 use milena_common::Now;
 
+use super::expiry::Looked;
 use super::hard::TxnState;
 use super::partitions::Producer;
 use super::*;
@@ -139,6 +140,23 @@ impl Harness {
         let outcome = self.shard.complete(id, producer, completion.committed, self.level, self.now);
         self.apply(outcome).expect("is where it was left");
         Some(completion)
+    }
+
+    /// As the coordinator does from time to time.
+    pub(super) fn look_for_timeouts(&mut self) {
+        let mut fresh = None;
+        loop {
+            let (level, now) = (self.level, self.now);
+            let look = self.shard.abort_timed_out(level, fresh.take(), now);
+            match self.apply(look) {
+                Looked::AtAll => return,
+                Looked::AtSome => {}
+                Looked::NeedsProducerId => {
+                    fresh = Some(self.next_producer_id);
+                    self.next_producer_id += 1;
+                }
+            }
+        }
     }
 
     pub(super) fn state(&self) -> Option<TxnState> {

@@ -91,9 +91,8 @@ fn run(h: &mut Harness, producers: &mut Known, op: &Op) {
         }
         Op::Advance { ms } => h.advance(ms),
         Op::Look => {
-            let (level, now) = (h.level, h.now);
-            let look = h.shard.abort_timed_out(level, now);
-            h.apply(look);
+            h.look_for_timeouts();
+            let now = h.now;
             let look = h.shard.expire_ids(now);
             h.apply(look);
         }

@@ -130,10 +130,46 @@ fn used_up_epochs_at_the_end_of_a_transaction() {
 fn fencing_the_last_epoch_does_not_overflow() {
     let mut h = Harness::new(2);
     h.put(|t| t.producer_epoch = i16::MAX - 1);
-    h.add((7, i16::MAX - 1), &[tp("a", 0)]).unwrap();
+    let p = (7, i16::MAX - 1);
+    h.add(p, &[tp("a", 0)]).unwrap();
+    assert_eq!(h.init(), Err(ConcurrentTransactions));
+    assert_eq!(h.complete(ID).unwrap().producer_epoch, i16::MAX);
+    assert_eq!(h.end_v2(p, true), Err(InvalidTxnState));
+    assert_eq!(h.end_v2(p, false), Ok((100, 0)), "it is aborted, as its producer wanted");
+    assert_eq!(h.init(), Ok((100, 1)));
+    h.put(|t| t.producer_epoch = i16::MAX - 1);
+    h.add((100, i16::MAX - 1), &[tp("a", 0)]).unwrap();
+    h.advance(60_001);
+    h.look_for_timeouts();
+    assert_eq!(h.complete(ID).map(|c| (c.producer_id, c.producer_epoch)), Some((100, i16::MAX)));
+    assert_eq!(h.init(), Ok((101, 1)));
+    let mut h = Harness::new(1);
+    h.put(|t| t.producer_epoch = i16::MAX - 1);
+    h.add(p, &[tp("a", 0)]).unwrap();
     assert_eq!(h.init(), Err(ConcurrentTransactions));
     assert_eq!(h.complete(ID).unwrap().producer_epoch, i16::MAX);
     assert_eq!(h.init(), Ok((100, 0)));
+}
+
+#[test]
+fn a_producer_of_the_new_protocol_may_return_after_a_timeout() {
+    let mut h = Harness::new(2);
+    let p = h.init().unwrap();
+    h.add(p, &[tp("a", 0)]).unwrap();
+    h.advance(60_001);
+    h.look_for_timeouts();
+    h.complete(ID);
+    assert_eq!(h.end_v2(p, true), Err(InvalidTxnState));
+    assert_eq!(h.end_v2(p, false), Ok((100, 1)));
+    assert_eq!(h.init_with(ID, Some(p)), Ok((100, 1)));
+    let mut h = Harness::new(1);
+    let p = h.init().unwrap();
+    h.add(p, &[tp("a", 0)]).unwrap();
+    h.advance(60_001);
+    h.look_for_timeouts();
+    h.complete(ID);
+    assert_eq!(h.end(p, false), Err(ProducerFenced));
+    assert_eq!(h.init_with(ID, Some(p)), Err(ProducerFenced));
 }
 
 #[test]
@@ -145,14 +181,10 @@ fn a_transaction_that_takes_too_long_is_aborted() {
         h.advance(40_000);
         h.add(p, &[tp("b", 0)]).unwrap();
         h.advance(20_000);
-        let (level, now) = (h.level, h.now);
-        let look = h.shard.abort_timed_out(level, now);
-        assert!(!h.apply(look));
+        h.look_for_timeouts();
         assert_eq!(h.state(), Some(TxnState::Ongoing), "not longer than allowed");
         h.advance(1);
-        let now = h.now;
-        let look = h.shard.abort_timed_out(level, now);
-        h.apply(look);
+        h.look_for_timeouts();
         assert_eq!((h.state(), h.producer()), (Some(TxnState::PrepareAbort), (100, epoch)));
         assert_eq!(h.end(p, true), Err(ProducerFenced));
         assert_eq!(h.complete(ID).unwrap().partitions, [tp("a", 0), tp("b", 0)]);
@@ -167,7 +199,7 @@ fn idle_ids_are_forgotten() {
     h.add_to("open", (101, 0), &[tp("a", 0)]).unwrap();
     h.advance(h.config.id_expiration_ms as u64 - 1);
     let look = h.shard.expire_ids(h.now);
-    assert!(!h.apply(look) && h.state().is_some());
+    assert!(h.apply(look) == Looked::AtAll && h.state().is_some());
     h.advance(1);
     let look = h.shard.expire_ids(h.now);
     h.apply(look);
