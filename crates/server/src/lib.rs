@@ -1,5 +1,6 @@
 //! The process: sockets in, one handler per API, and the wiring of everything below.
 
+pub mod adoption;
 mod auto_topics;
 mod broker;
 mod config_resources;

@@ -239,7 +239,7 @@ impl Node {
 }
 
 /// What a node of this version can be.
-fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
+pub(crate) fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
     if config.is_zookeeper() {
         return Err(StartError::Unsupported(
             "ZooKeeper mode (zookeeper.connect) is not part of this version yet".into(),
@@ -327,7 +327,8 @@ impl Storage {
         }
         let properties = check_formatted(&dirs, config.node_id)?;
         let previous_broker_epoch = previous_broker_epoch(&dirs);
-        let logs = LogManager::open(log_options(config, dirs, clock), &|_| default_topic_config(config))?;
+        let defaults = default_topic_config(config);
+        let logs = LogManager::open(log_options(config, dirs, clock), &|_| Arc::clone(&defaults))?;
         set_producer_expiration(&logs, config);
         let log = logs.open_metadata_log(&metadata_dir, metadata_topic_config(config)?)?;
         let raft_log = Arc::new(UnifiedRaftLog::new(log, Arc::new(RealFs), Arc::clone(clock))?);
