@@ -25,7 +25,7 @@ pub use cleaner::{Cleaned, CleanedRound, CleanerOptions};
 pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use leader_epoch::EpochEntry;
-pub use log_manager::{LogDir, LogManager, LogManagerOptions};
+pub use log_manager::{LogDir, LogManager, LogManagerOptions, MoveError, MoveListener};
 pub use producer_state::{BatchMetadata, ProducerEntry, TransactionCheck};
 pub use unified_log::{AppendInfo, AppendOptions, LogEvent, LogListener, ReadData, TimestampOffset, UnifiedLog};
 pub use validate::Origin;

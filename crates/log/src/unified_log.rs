@@ -3,6 +3,7 @@
 //! Invariants: `log_start <= high_watermark`, `durable_end <= log_end`; batches are never changed once written; nothing is synced under the
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
+mod adopt;
 mod compact;
 mod read;
 mod shrink;

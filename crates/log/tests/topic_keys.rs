@@ -57,7 +57,13 @@ impl Home {
         let mut batch = BatchBuilder::new(codec);
         batch.append(timestamp, Some(b"k"), Some(value.as_bytes()), &[]).unwrap();
         let now = self.clock.now();
-        let o = AppendOptions { leader_epoch: 0, now, origin: Origin::Client, produce_version: Some(11) };
+        let o = AppendOptions {
+            leader_epoch: 0,
+            now,
+            origin: Origin::Client,
+            produce_version: Some(11),
+            transaction: Default::default(),
+        };
         let info = self.log.append_as_leader(batch.build(0).unwrap(), o)?;
         self.log.set_high_watermark(self.log.log_end_offset());
         Ok(info)

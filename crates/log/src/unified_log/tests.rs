@@ -111,7 +111,13 @@ impl World {
             }
         };
         let now = Now { mono_ms: self.ms.unsigned_abs(), wall_ms: START + self.ms };
-        let options = AppendOptions { leader_epoch: self.epoch, now, origin, produce_version: None };
+        let options = AppendOptions {
+            leader_epoch: self.epoch,
+            now,
+            origin,
+            produce_version: None,
+            transaction: Default::default(),
+        };
         match self.log.append_as_leader(bytes, options) {
             Ok(info) => {
                 if marker.is_none() {

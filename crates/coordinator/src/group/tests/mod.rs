@@ -2,6 +2,7 @@
 //! what the operation decided, and compares with a partition loaded from scratch.
 
 mod consumer;
+mod consumer_golden;
 mod consumer_replay;
 mod membership;
 mod migration;
