@@ -14,12 +14,12 @@ use milena_protocol::records::{BatchBuilder, Compression, batches};
 use proptest::prelude::*;
 
 use super::{AppendOptions, LogOptions, UnifiedLog};
-use crate::producer_state::TransactionCheck;
 use crate::cleaner::clean_offsets::CleanOffsets;
 use crate::committer::Committer;
 use crate::error::LogError;
 use crate::fs::Fs;
 use crate::producer_state::ProducerState;
+use crate::producer_state::TransactionCheck;
 use crate::recovery;
 use crate::testing::sim_fs::SimFs;
 use crate::validate::Origin;
