@@ -131,7 +131,8 @@ impl Client {
             msg::FetchRequest { replica_id: -1, max_bytes: 1 << 20, topics, session_epoch: -1, ..Default::default() };
         let answer = self.ask(11, request);
         let records = answer.responses[0].partitions[0].records.clone().unwrap_or_default();
-        let all = batches(records.concat().into()).flat_map(|b| b.expect("whole").records(Default::default()).expect("readable"));
+        let all = batches(records.concat().into())
+            .flat_map(|b| b.expect("whole").records(Default::default()).expect("readable"));
         all.map(|r| String::from_utf8(r.expect("whole").value.expect("a value").to_vec()).expect("text")).collect()
     }
 
