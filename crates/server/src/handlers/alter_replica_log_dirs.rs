@@ -57,7 +57,6 @@ fn alter(broker: &Broker, request: AlterReplicaLogDirsRequest) -> AlterReplicaLo
                     result.partitions.push(AlterReplicaLogDirPartitionResult {
                         partition_index,
                         error_code,
-                        ..Default::default()
                     });
                 }
             }
