@@ -9,6 +9,7 @@ use milena_common::Clock;
 use milena_common::config::BrokerConfig;
 use milena_coordinator::GroupCoordinator;
 use milena_metadata::{Controller, MetadataCache};
+use milena_raft::RaftNode;
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
@@ -27,6 +28,8 @@ pub(crate) struct Broker {
     pub(crate) metadata: MetadataCache,
     /// Who may change it.
     pub(crate) controller: Controller,
+    /// The quorum that keeps the metadata, as this node sees it.
+    pub(crate) raft: Arc<RaftNode>,
     /// Topics that are made because somebody asked for them.
     pub(crate) auto_topics: AutoTopics,
     /// Ids for idempotent producers.

@@ -123,6 +123,7 @@ impl Node {
             clock,
             metadata: quorum.cache.clone(),
             controller: quorum.controller.clone(),
+            raft: Arc::clone(&quorum.raft),
             replicas: Arc::clone(&replicas),
             groups,
             auto_topics: AutoTopics::new(quorum.controller.clone()),
