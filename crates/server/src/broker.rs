@@ -14,6 +14,7 @@ use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
 
 /// See the module.
 pub(crate) struct Broker {
@@ -36,6 +37,8 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) groups: GroupCoordinator,
+    /// How fast clients are, and may be.
+    pub(crate) quotas: Quotas,
 }
 
 impl Broker {

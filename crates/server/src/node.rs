@@ -31,6 +31,7 @@ use crate::group_publisher::GroupPublisher;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
+use crate::quota::Quotas;
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
@@ -126,6 +127,7 @@ impl Node {
             raft: Arc::clone(&quorum.raft),
             replicas: Arc::clone(&replicas),
             groups,
+            quotas: Quotas::new(&config),
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
         });

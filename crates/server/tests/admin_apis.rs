@@ -4,7 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use milena_common::Uuid;
@@ -91,6 +91,11 @@ async fn node(dir: &tempfile::TempDir, properties: &[(&str, &str)]) -> Node {
 }
 
 async fn ask_at<R: Request>(address: SocketAddr, version: i16, request: &R) -> Option<R::Response> {
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    ask_on(&mut stream, version, request).await
+}
+
+async fn ask_on<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> Option<R::Response> {
     let mut writer = Writer::with_capacity(256);
     let header = RequestHeader {
         request_api_key: R::KEY.code(),
@@ -100,9 +105,8 @@ async fn ask_at<R: Request>(address: SocketAddr, version: i16, request: &R) -> O
     };
     header.encode_for(&mut writer, R::KEY, version).expect("fits");
     request.encode(&mut writer, version).unwrap_or_else(|error| panic!("{} version {version}: {error}", R::KEY));
-    let mut stream = TcpStream::connect(address).await.expect("connects");
     for piece in frame::into_frame(writer).expect("fits") {
-        stream.write_all(&piece).await.expect("writes");
+        stream.write_all(&piece).await.ok()?;
     }
     let length = stream.read_i32().await.ok()?;
     let mut answer = vec![0; usize::try_from(length).expect("positive")];
@@ -337,6 +341,71 @@ async fn quotas_are_set_and_described() {
         assert_eq!(world.alter_quotas(version, gone).await, [0]);
         assert_eq!(describe(false, &[("user", 0, Some("alice"))]).await, (0, Some(1)));
     }
+}
+
+/// One connection: its requests wait for each other.
+struct Client(TcpStream);
+
+impl Client {
+    async fn ask<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        ask_on(&mut self.0, version, request).await.expect("an answer")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttled_connections_are_not_read() {
+    use msg::produce_request::{PartitionProduceData, TopicProduceData};
+    let world = World::start(&[]).await;
+    world.create("t1", 1).await;
+    let quota_of_test = [quota(&[("client-id", Some("test"))], &[("producer_byte_rate", 1000.0, false)])];
+    assert_eq!(world.alter_quotas(1, quota_of_test.to_vec()).await, [0]);
+    let mut client = Client(TcpStream::connect(world.address("PLAINTEXT")).await.expect("connects"));
+    // refused records are bytes all the same
+    let partition = PartitionProduceData { index: 0, records: Some(Bytes::from(vec![0; 10_500])) };
+    let topic = TopicProduceData { name: "t1".into(), partition_data: vec![partition], ..Default::default() };
+    let request = msg::ProduceRequest { acks: 1, timeout_ms: 1000, topic_data: vec![topic], ..Default::default() };
+    let started = Instant::now();
+    let answer = client.ask(9, &request).await;
+    assert!((500..1000).contains(&answer.throttle_time_ms), "{answer:?}");
+    assert!(started.elapsed() < Duration::from_millis(450), "the answer itself comes at once");
+    client.ask(0, &msg::ListGroupsRequest::default()).await;
+    assert!(started.elapsed() >= Duration::from_millis(500), "the next request waits");
+    let other = Instant::now();
+    world.ask(0, &msg::ListGroupsRequest::default()).await;
+    assert!(other.elapsed() < Duration::from_millis(450), "another connection does not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_of_topics_are_throttled() {
+    let world = World::start(&[]).await;
+    let slow = quota(&[("user", None)], &[("controller_mutation_rate", 1.0, false)]);
+    assert_eq!(world.alter_quotas(1, vec![slow]).await, [0]);
+    let create = async |version, name: &str, num_partitions| {
+        let topic = CreatableTopic { name: name.into(), num_partitions, replication_factor: 1, ..Default::default() };
+        let request = msg::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let answer = world.ask(version, &request).await;
+        (answer.topics[0].error_code, answer.throttle_time_ms)
+    };
+    assert_eq!(create(7, "a", 20).await, (0, 0));
+    let (code, wait) = create(7, "b", 1).await;
+    assert_eq!((code, (8000..=9000).contains(&wait)), (89, true), "{wait}");
+    let (code, wait) = create(5, "b", 1).await;
+    assert_eq!((code, (9000..=10_000).contains(&wait)), (0, true), "{wait}");
+    let request = msg::DeleteTopicsRequest { topic_names: vec!["a".into()], timeout_ms: 1000, ..Default::default() };
+    let answer = world.ask(5, &request).await;
+    assert_eq!((answer.responses[0].error_code, answer.throttle_time_ms > 0), (89, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_connect_at_their_rate() {
+    let world = World::start(&[]).await;
+    let slow = quota(&[("ip", Some("127.0.0.1"))], &[("connection_creation_rate", 1.0, false)]);
+    assert_eq!(world.alter_quotas(1, vec![slow]).await, [0]);
+    let mut served = 0;
+    for _ in 0..14 {
+        served += usize::from(world.try_ask(0, &msg::ListGroupsRequest::default()).await.is_some());
+    }
+    assert!((10..14).contains(&served), "{served} were served");
 }
 
 #[tokio::test(flavor = "multi_thread")]

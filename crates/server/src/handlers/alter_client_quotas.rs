@@ -1,7 +1,9 @@
 //! AlterClientQuotas (key 49), versions 0-1: limits what users, client ids and addresses may do (KIP-546, KIP-599, KIP-612). The controller
 //! decides; the answer waits until it is committed.
 //!
-//! Without an authorizer everybody may change them.
+//! Without an authorizer everybody may change them. Enforced are the rates of bytes produced and fetched, of changes of topics and of
+//! connections. Gaps: `request_percentage` is kept and not enforced; a quota of an address that is given as a host's name is kept, and
+//! applies to nobody.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

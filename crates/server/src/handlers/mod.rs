@@ -129,13 +129,19 @@ pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker
         }
         return Started::Close(format!("version {api_version} of {key} is not served"));
     }
+    let request_bytes = frame.len();
     let mut body = Reader::new(frame);
     let header = match RequestHeader::decode_for(&mut body, key, api_version) {
         Ok(header) => header,
         Err(error) => return Started::Close(format!("the header of {key} cannot be read: {error}")),
     };
-    let cx =
-        RequestContext { api_version, correlation_id, client_id: header.client_id, connection: Arc::clone(connection) };
+    let cx = RequestContext {
+        api_version,
+        correlation_id,
+        client_id: header.client_id,
+        request_bytes,
+        connection: Arc::clone(connection),
+    };
     dispatch(cx, broker, key, body).await
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Versions 0-2 carry message sets of magic 0 and 1, which the log takes as one batch each; 3 on magic 2; 7 zstd (KIP-110); 8 names the
 //! records at fault (KIP-467); 10 tells where the leader is (KIP-951); 13 names topics by id (KIP-516).
+//! A client over its quota is answered, and its connection is not read for that long (KIP-219).
 //! Gaps: transactional ids are not checked against a coordinator (KIP-890 verification, version 12's implicit adding).
 
 use std::ops::RangeInclusive;
@@ -54,19 +55,28 @@ impl Handler for Produce {
         });
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
+            throttle(cx, broker);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };
         }
         if appended.is_committed() {
             word(cx, broker, &mut answer, &places, &appended.into_results());
+            answer.throttle_time_ms = throttle(cx, broker);
             return Reply::Now(answer);
         }
         let (cx, broker) = (cx.clone(), Arc::clone(broker));
         Reply::Later(Box::pin(async move {
             let results = appended.committed().await;
             word(&cx, &broker, &mut answer, &places, &results);
+            answer.throttle_time_ms = throttle(&cx, &broker);
             answer
         }))
     }
+}
+
+/// Counts the request for the client's quota.
+fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
+    let quotas = &broker.metadata.load().quotas;
+    cx.throttle(broker.quotas.produced(quotas, cx.client_id(), cx.request_bytes, broker.clock.now()))
 }
 
 /// The answer with all that is refused at once, and what is to be appended.
