@@ -162,7 +162,7 @@ impl Drop for Broker {
 }
 
 /// Whether an ApiVersions v0 request on this port is answered without an error.
-fn answers(port: u16) -> bool {
+pub(crate) fn answers(port: u16) -> bool {
     const API_VERSIONS_V0: [u8; 14] = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 7, 0xff, 0xff];
     let Ok(mut s) = TcpStream::connect(("127.0.0.1", port)) else { return false };
     let _ = s.set_read_timeout(Some(Duration::from_secs(2)));

@@ -108,9 +108,9 @@ impl Client {
         client
     }
 
-    /// Produces the records of the file.
-    pub fn produce(&self, bootstrap: &str, topic: &str, codec: &str, records: &Path) -> Result<()> {
-        self.run(&["produce", bootstrap, topic, codec, &records.display().to_string()]).map(drop)
+    /// Produces the records of the file, once with each of the codecs.
+    pub fn produce(&self, bootstrap: &str, topic: &str, codecs: &[&str], records: &Path) -> Result<()> {
+        self.run(&["produce", bootstrap, topic, &codecs.join(","), &records.display().to_string()]).map(drop)
     }
 
     /// Consumes `count` records from the start of the topic as a new group; what the driver printed.

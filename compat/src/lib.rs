@@ -7,5 +7,6 @@
 pub mod batch;
 pub mod broker;
 pub mod clients;
+pub mod installation;
 pub mod records;
 pub mod wire;

@@ -87,10 +87,10 @@ pub fn write(path: &Path, records: &[Value]) -> Result<()> {
 
 /// Compares what a consumer printed with what was produced: order and content per partition, dense offsets.
 ///
-/// `times` is the number of times the records were produced to the topic, one after another.
-pub fn compare(sent: &[Value], printed: &str, times: usize) -> Result<()> {
+/// `copies` names each time the records were produced to the topic, one after another.
+pub fn compare(sent: &[Value], printed: &str, copies: &[String]) -> Result<()> {
     let mut expected: BTreeMap<i64, Vec<String>> = BTreeMap::new();
-    for r in std::iter::repeat_n(sent, times).flatten() {
+    for r in sent {
         expected.entry(r["partition"].as_i64().unwrap_or(-1)).or_default().push(content(r, true)?);
     }
     let mut seen: BTreeMap<i64, Vec<(i64, String)>> = BTreeMap::new();
@@ -101,16 +101,22 @@ pub fn compare(sent: &[Value], printed: &str, times: usize) -> Result<()> {
     }
     for (partition, want) in &expected {
         let got = seen.remove(partition).unwrap_or_default();
-        if got.len() != want.len() {
-            bail!("partition {partition}: {} records produced, {} consumed", want.len(), got.len());
-        }
-        for (i, ((offset, got), want)) in got.iter().zip(want).enumerate() {
+        let copy = |i: usize| copies.get(i / want.len().max(1)).map_or("nobody", String::as_str);
+        for (i, ((offset, got), want)) in got.iter().zip(want.iter().cycle()).enumerate() {
             if *offset != i64::try_from(i)? {
-                bail!("partition {partition}: record {i} has offset {offset}");
+                bail!("partition {partition}: record {i}, by {}, has offset {offset}", copy(i));
             }
             if got != want {
-                bail!("partition {partition} offset {offset}:\n  produced {want}\n  consumed {got}");
+                bail!("partition {partition} offset {offset}, by {}:\n  produced {want}\n  consumed {got}", copy(i));
             }
+        }
+        let produced = want.len() * copies.len();
+        if got.len() != produced {
+            let next = copy(got.len());
+            bail!(
+                "partition {partition}: {produced} records produced, {} consumed, next would be one by {next}",
+                got.len()
+            );
         }
     }
     if !seen.is_empty() {

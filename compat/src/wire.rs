@@ -195,6 +195,11 @@ impl Fields {
         self.bytes.get(from..self.at).with_context(|| format!("an answer of {} bytes ends early", self.bytes.len()))
     }
 
+    /// What was not read yet.
+    pub fn rest(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         Ok(self.take(N)?.try_into()?)
     }

@@ -73,7 +73,7 @@ pub fn install(everything: bool) -> Result<()> {
         let clients = format!("org.apache.kafka:kafka-clients:{version}");
         maven(&format!("java/{version}"), &[&clients, "org.slf4j:slf4j-nop:1.7.36"])?;
     }
-    java_driver()?;
+    java_drivers()?;
     kafka()
 }
 
@@ -231,13 +231,17 @@ fn maven(folder: &str, coordinates: &[&str]) -> Result<()> {
     })
 }
 
-/// The driver of all Java clients, compiled against the oldest.
-fn java_driver() -> Result<()> {
-    let source = repository().join("compat/clients/java/Driver.java");
+/// The drivers of Java clients, compiled against the oldest that has what they use.
+fn java_drivers() -> Result<()> {
+    java_driver("java/classes", "Driver.java", KAFKA_CLIENTS.first().context("a version")?)?;
+    java_driver("java/transactions", "Transactions.java", "3.3.1")
+}
+
+fn java_driver(folder: &str, source: &str, version: &str) -> Result<()> {
+    let source = repository().join("compat/clients/java").join(source);
     let text = fs::read_to_string(&source).with_context(|| format!("reading {}", source.display()))?;
-    once("java/classes", &text, |path| {
-        let oldest = KAFKA_CLIENTS.first().context("a version")?;
-        let libraries = format!("{}/*", cache().join("java").join(oldest).join("libs").display());
+    once(folder, &text, |path| {
+        let libraries = format!("{}/*", cache().join("java").join(version).join("libs").display());
         run(Command::new("javac").args(["-nowarn", "-cp", &libraries, "-d"]).arg(path).arg(&source))
     })
 }

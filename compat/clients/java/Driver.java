@@ -10,11 +10,12 @@ import org.apache.kafka.common.header.*;
 import org.apache.kafka.common.header.internals.RecordHeader;
 import org.apache.kafka.common.serialization.*;
 
-/** Driver for kafka-clients of any age: {@code produce BOOTSTRAP TOPIC CODEC FILE} and {@code consume BOOTSTRAP TOPIC COUNT}. */
+/** Driver for kafka-clients of any age: {@code produce BOOTSTRAP TOPIC CODEC,... FILE} and {@code consume BOOTSTRAP TOPIC COUNT}. */
 public class Driver {
     public static void main(String[] a) throws Exception {
-        if (a[0].equals("produce")) produce(a[1], a[2], a[3], a[4]);
-        else consume(a[1], a[2], Integer.parseInt(a[3]));
+        if (a[0].equals("produce")) {
+            for (String codec : a[3].split(",")) produce(a[1], a[2], codec, a[4]);
+        } else consume(a[1], a[2], Integer.parseInt(a[3]));
     }
 
     static void produce(String bootstrap, String topic, String codec, String path) throws Exception {

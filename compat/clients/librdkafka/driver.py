@@ -1,4 +1,4 @@
-"""Driver for librdkafka of any age, through ctypes: `LIBRARY produce BOOTSTRAP TOPIC CODEC FILE` and `LIBRARY consume BOOTSTRAP TOPIC COUNT`.
+"""Driver for librdkafka of any age, through ctypes: `LIBRARY produce BOOTSTRAP TOPIC CODEC,... FILE` and `LIBRARY consume BOOTSTRAP TOPIC COUNT`.
 
 LIBRARY is a librdkafka shared object, for instance the one inside a confluent-kafka wheel: its C interface has been stable since 1.0.
 """
@@ -67,7 +67,12 @@ def start(lib, kind, c):
     return rk
 
 
-def produce(lib, bootstrap, topic, codec, path):
+def produce(lib, bootstrap, topic, codecs, path):
+    for codec in codecs.split(","):
+        produce_with(lib, bootstrap, topic, codec, path)
+
+
+def produce_with(lib, bootstrap, topic, codec, path):
     failed, done = [], []
 
     @DR

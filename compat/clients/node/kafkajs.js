@@ -1,4 +1,4 @@
-// Driver for kafkajs: `produce BOOTSTRAP TOPIC CODEC FILE` and `consume BOOTSTRAP TOPIC COUNT`.
+// Driver for kafkajs: `produce BOOTSTRAP TOPIC CODEC,... FILE` and `consume BOOTSTRAP TOPIC COUNT`.
 const records = require('./records')
 const { Kafka, CompressionTypes, logLevel } = require('kafkajs')
 
@@ -11,7 +11,11 @@ const grouped = (headers) => {
   return out
 }
 
-async function produce (codec, path) {
+async function produce (codecs, path) {
+  for (const codec of codecs.split(',')) await produceWith(codec, path)
+}
+
+async function produceWith (codec, path) {
   const producer = kafka.producer()
   await producer.connect()
   const messages = records.read(path).map((r) => ({ partition: r.partition, timestamp: String(r.timestamp), key: r.key, value: r.value, headers: grouped(r.headers) }))

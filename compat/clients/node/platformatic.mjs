@@ -1,4 +1,4 @@
-// Driver for @platformatic/kafka: `produce BOOTSTRAP TOPIC CODEC FILE` and `consume BOOTSTRAP TOPIC COUNT`.
+// Driver for @platformatic/kafka: `produce BOOTSTRAP TOPIC CODEC,... FILE` and `consume BOOTSTRAP TOPIC COUNT`.
 import records from './records.js'
 
 // Node 20 lacks it
@@ -11,7 +11,11 @@ const { Consumer, Producer, ProduceAcks } = await import('@platformatic/kafka')
 
 const [command, bootstrap, topic, ...rest] = process.argv.slice(2)
 
-async function produce (codec, path) {
+async function produce (codecs, path) {
+  for (const codec of codecs.split(',')) await produceWith(codec, path)
+}
+
+async function produceWith (codec, path) {
   const producer = new Producer({ clientId: 'driver', bootstrapBrokers: [bootstrap], compression: codec, acks: ProduceAcks.ALL })
   const messages = records.read(path).map((r) => ({
     topic, partition: r.partition, timestamp: BigInt(r.timestamp), key: r.key ?? undefined, value: r.value ?? undefined,

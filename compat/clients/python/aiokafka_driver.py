@@ -1,4 +1,4 @@
-"""Driver for aiokafka: `produce BOOTSTRAP TOPIC CODEC FILE` and `consume BOOTSTRAP TOPIC COUNT`."""
+"""Driver for aiokafka: `produce BOOTSTRAP TOPIC CODEC,... FILE` and `consume BOOTSTRAP TOPIC COUNT`."""
 import asyncio
 import sys
 import time
@@ -9,7 +9,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 MB = 4 * 1024 * 1024
 
 
-async def produce(bootstrap, topic, codec, path):
+async def produce(bootstrap, topic, codecs, path):
+    for codec in codecs.split(","):
+        await produce_with(bootstrap, topic, codec, path)
+
+
+async def produce_with(bootstrap, topic, codec, path):
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True, compression_type=None if codec == "none" else codec,
                                 max_request_size=MB)
     await producer.start()

@@ -1,4 +1,4 @@
-"""Driver for kafka-python: `produce BOOTSTRAP TOPIC CODEC FILE` and `consume BOOTSTRAP TOPIC COUNT`."""
+"""Driver for kafka-python: `produce BOOTSTRAP TOPIC CODEC,... FILE` and `consume BOOTSTRAP TOPIC COUNT`."""
 import sys
 import time
 
@@ -8,7 +8,12 @@ from kafka import KafkaConsumer, KafkaProducer
 MB = 4 * 1024 * 1024
 
 
-def produce(bootstrap, topic, codec, path):
+def produce(bootstrap, topic, codecs, path):
+    for codec in codecs.split(","):
+        produce_with(bootstrap, topic, codec, path)
+
+
+def produce_with(bootstrap, topic, codec, path):
     producer = KafkaProducer(bootstrap_servers=[bootstrap], acks="all", compression_type=None if codec == "none" else codec,
                              max_request_size=MB, linger_ms=20)
     sent = [producer.send(topic, partition=p, timestamp_ms=ts, key=k, value=v, headers=h or None)

@@ -4,6 +4,8 @@
 //! that touch many partitions. Decisions are made in `group`, order and commits in `shard`. Handlers authorise, resolve topic
 //! ids to names and check that topics exist before they call.
 
+mod transactions;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -37,6 +39,8 @@ use crate::group::{
 };
 use crate::shard::Runtime;
 use crate::writer::PartitionWriter;
+
+pub use transactions::txn_commit_error;
 
 /// The coordinator of consumer groups on this broker. Cheap to clone.
 #[derive(Clone)]
@@ -378,8 +382,8 @@ pub fn partition_for(group_id: &str, num_partitions: i32) -> i32 {
     hash.checked_abs().unwrap_or(0) % num_partitions.max(1)
 }
 
-/// Errors of the log as the group APIs report them.
-fn to_client(error: ErrorCode) -> ErrorCode {
+/// Errors of the log as the APIs of coordinators report them.
+pub(crate) fn to_client(error: ErrorCode) -> ErrorCode {
     match error {
         ErrorCode::UnknownTopicOrPartition
         | ErrorCode::NotEnoughReplicas

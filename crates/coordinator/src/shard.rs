@@ -20,7 +20,7 @@ use milena_protocol::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::writer::{BoxFuture, CoordinatorRecord, LoadedRecord, PartitionWriter};
+use crate::writer::{Committed, CoordinatorRecord, LoadedRecord, PartitionWriter, TransactionalProducer, TxnMarker};
 
 /// Names a request whose answer is parked inside a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +30,9 @@ pub struct ReplyId(pub u64);
 pub trait Shard: StateMachine<Record: Send> + Send + 'static {
     /// The answer to a request that was parked.
     type Parked: Send + 'static;
+
+    /// What must be done outside once the decision that asks for it is committed.
+    type Effect: Send + 'static;
 
     /// The bytes that Kafka stores for a record.
     fn encode(record: &Self::Record) -> Result<CoordinatorRecord, ErrorCode>;
@@ -48,7 +51,15 @@ pub trait Shard: StateMachine<Record: Send> + Send + 'static {
 
     /// Takes the parked requests that can be answered now.
     fn take_replies(&mut self) -> Vec<(ReplyId, Self::Parked)>;
+
+    /// Takes what the last operation, timer or load asks to be done.
+    fn take_effects(&mut self) -> Vec<Self::Effect> {
+        Vec::new()
+    }
 }
+
+/// Carries out the effects of a partition's shard. Never blocks.
+pub type OnEffect<E> = Arc<dyn Fn(i32, E) + Send + Sync>;
 
 /// All coordinator partitions of one broker. Cheap to clone.
 pub struct Runtime<S: Shard> {
@@ -65,6 +76,7 @@ struct Inner<S: Shard> {
     writer: Arc<dyn PartitionWriter>,
     clock: Arc<dyn Clock>,
     new_shard: Box<dyn Fn(i32) -> S + Send + Sync>,
+    on_effect: OnEffect<S::Effect>,
     slots: Mutex<HashMap<i32, Arc<Mutex<Slot<S>>>>>,
     /// Distinguishes loads of the same partition; also the source of reply ids.
     next_id: AtomicU64,
@@ -101,8 +113,16 @@ struct Active<S: Shard> {
 
 /// Answers to give when `committed` says so, and everything before it is committed too.
 struct Commit {
-    committed: Vec<BoxFuture<Result<i64, ErrorCode>>>,
+    committed: Vec<Committed>,
     release: Vec<Release>,
+}
+
+/// Why an operation did not come to its end.
+enum Failed {
+    /// Nothing was written, and nothing changed.
+    Refused(ErrorCode),
+    /// The state in memory may be ahead of the log.
+    Behind(ErrorCode),
 }
 
 type Release = Box<dyn FnOnce(Result<(), ErrorCode>) + Send>;
@@ -116,11 +136,22 @@ impl<S: Shard> Runtime<S> {
         clock: Arc<dyn Clock>,
         new_shard: impl Fn(i32) -> S + Send + Sync + 'static,
     ) -> Self {
+        Runtime::with_effects(writer, clock, new_shard, Arc::new(|_, _| {}))
+    }
+
+    /// As `new`, for shards whose decisions have effects outside.
+    pub fn with_effects(
+        writer: Arc<dyn PartitionWriter>,
+        clock: Arc<dyn Clock>,
+        new_shard: impl Fn(i32) -> S + Send + Sync + 'static,
+        on_effect: OnEffect<S::Effect>,
+    ) -> Self {
         Runtime {
             inner: Arc::new(Inner {
                 writer,
                 clock,
                 new_shard: Box::new(new_shard),
+                on_effect,
                 slots: Mutex::new(HashMap::new()),
                 next_id: AtomicU64::new(1),
                 ticker_deadline_ms: AtomicU64::new(u64::MAX),
@@ -173,6 +204,15 @@ impl<S: Shard> Runtime<S> {
         partitions
     }
 
+    /// The leader epoch in which this broker coordinates `partition`, loaded or loading.
+    pub fn leader_epoch(&self, partition: i32) -> Option<i32> {
+        let slot = self.inner.slots.lock().get(&partition).cloned()?;
+        match &*slot.lock() {
+            Slot::Inactive => None,
+            Slot::Loading { leader_epoch, .. } | Slot::Active(Active { leader_epoch, .. }) => Some(*leader_epoch),
+        }
+    }
+
     /// Runs an operation whose answer is known at once; ready when that answer may be given.
     ///
     /// Errors: NOT_COORDINATOR, COORDINATOR_LOAD_IN_PROGRESS, or what the append answered (not translated).
@@ -188,6 +228,40 @@ impl<S: Shard> Runtime<S> {
                 let _ = tx.send(committed.map(|()| response));
             });
             (records, Some(release))
+        })?;
+        rx.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// As `submit`; the records belong to a producer's transaction.
+    ///
+    /// Errors: also INVALID_PRODUCER_EPOCH and INVALID_TXN_STATE, when the log refuses the producer.
+    pub async fn submit_transactional<R: Send + 'static>(
+        &self,
+        partition: i32,
+        producer: TransactionalProducer,
+        op: impl FnOnce(&mut S, Now) -> Outcome<R, S::Record>,
+    ) -> Result<R, ErrorCode> {
+        let (tx, rx) = oneshot::channel();
+        self.inner.run_with(partition, |inner, active, now| {
+            let Outcome { records, response } = op(&mut active.shard, now);
+            let release: Release = Box::new(move |committed| {
+                let _ = tx.send(committed.map(|()| response));
+            });
+            inner.finish_transactional(partition, active, producer, records, release, now)
+        })?;
+        rx.await.unwrap_or(Err(ErrorCode::NotCoordinator))
+    }
+
+    /// Ends a producer's transaction in the partition.
+    ///
+    /// Errors: also INVALID_PRODUCER_EPOCH and TRANSACTION_COORDINATOR_FENCED, when the log refuses the marker.
+    pub async fn submit_marker(&self, partition: i32, marker: TxnMarker) -> Result<(), ErrorCode> {
+        let (tx, rx) = oneshot::channel();
+        self.inner.run_with(partition, |inner, active, now| {
+            let release: Release = Box::new(move |committed| {
+                let _ = tx.send(committed);
+            });
+            inner.finish_marker(partition, active, marker, release, now)
         })?;
         rx.await.unwrap_or(Err(ErrorCode::NotCoordinator))
     }
@@ -242,6 +316,18 @@ impl<S: Shard> Inner<S> {
         partition: i32,
         op: impl FnOnce(&mut Active<S>, Now) -> (Vec<S::Record>, Option<Release>),
     ) -> Result<(), ErrorCode> {
+        self.run_with(partition, |inner, active, now| {
+            let (records, release) = op(active, now);
+            inner.finish(partition, active, records, release, now).map_err(Failed::Behind)
+        })
+    }
+
+    /// As `run`; `op` also appends what it decided.
+    fn run_with(
+        self: &Arc<Self>,
+        partition: i32,
+        op: impl FnOnce(&Self, &mut Active<S>, Now) -> Result<(), Failed>,
+    ) -> Result<(), ErrorCode> {
         let slot = self.slots.lock().get(&partition).cloned().ok_or(ErrorCode::NotCoordinator)?;
         let mut state = slot.lock();
         let active = match &mut *state {
@@ -250,14 +336,17 @@ impl<S: Shard> Inner<S> {
             Slot::Active(active) => active,
         };
         let now = self.clock.now();
-        let mut result = self.run_timers(partition, active, now);
+        let mut result = self.run_timers(partition, active, now).map_err(Failed::Behind);
         if result.is_ok() {
-            let (records, release) = op(active, now);
-            result = self.finish(partition, active, records, release, now);
+            result = op(self, active, now);
         }
-        if let Err(error) = result {
-            self.fail(partition, &slot, &mut state, error);
-            return Err(error);
+        match result {
+            Ok(()) => {}
+            Err(Failed::Refused(error)) => return Err(error),
+            Err(Failed::Behind(error)) => {
+                self.fail(partition, &slot, &mut state, error);
+                return Err(error);
+            }
         }
         if let Some(deadline) = active.shard.next_deadline() {
             self.wake_ticker(deadline);
@@ -300,10 +389,67 @@ impl<S: Shard> Inner<S> {
                 }));
             }
         }
+        for effect in active.shard.take_effects() {
+            let on_effect = self.on_effect.clone();
+            release.push(Box::new(move |committed| {
+                if committed.is_ok() {
+                    on_effect(partition, effect);
+                }
+            }));
+        }
         let committed: Vec<_> = split_batches(encoded, self.writer.max_batch_bytes(partition))
             .into_iter()
             .map(|batch| self.writer.append(partition, batch, now))
             .collect();
+        Self::queue(active, committed, release)
+    }
+
+    /// As `finish`, for records of a transaction. The log may refuse the producer, so it is asked first: what it does not take is not
+    /// replayed.
+    fn finish_transactional(
+        &self,
+        partition: i32,
+        active: &mut Active<S>,
+        producer: TransactionalProducer,
+        records: Vec<S::Record>,
+        release: Release,
+        now: Now,
+    ) -> Result<(), Failed> {
+        let mut encoded = Vec::with_capacity(records.len());
+        for record in &records {
+            encoded.push(S::encode(record).map_err(Failed::Refused)?);
+        }
+        let mut committed = Vec::new();
+        for batch in split_batches(encoded, self.writer.max_batch_bytes(partition)) {
+            let failed = if committed.is_empty() { Failed::Refused } else { Failed::Behind };
+            committed.push(self.writer.append_transactional(partition, producer, batch, now).map_err(failed)?);
+        }
+        for record in &records {
+            active.shard.replay(active.next_offset, record);
+            active.next_offset += 1;
+        }
+        Self::queue(active, committed, vec![release]).map_err(Failed::Behind)
+    }
+
+    fn finish_marker(
+        &self,
+        partition: i32,
+        active: &mut Active<S>,
+        marker: TxnMarker,
+        release: Release,
+        now: Now,
+    ) -> Result<(), Failed> {
+        let committed = self.writer.append_marker(partition, marker, now).map_err(Failed::Refused)?;
+        let TxnMarker { producer_id, committed: is_commit, .. } = marker;
+        let offset = active.next_offset;
+        let end = LoadedRecord::TransactionEnd { offset, producer_id, committed: is_commit };
+        active.shard.replay(offset, &S::decode(end));
+        active.next_offset += 1;
+        Self::queue(active, vec![committed], vec![release]).map_err(Failed::Behind)
+    }
+
+    /// Queues answers behind the appends that they rest on.
+    fn queue(active: &mut Active<S>, committed: Vec<Committed>, release: Vec<Release>) -> Result<(), ErrorCode> {
         if committed.is_empty() {
             if release.is_empty() {
                 return Ok(());
@@ -347,6 +493,7 @@ impl<S: Shard> Inner<S> {
                         return;
                     }
                     shard.on_loaded(self.clock.now());
+                    let effects = shard.take_effects();
                     let deadline = shard.next_deadline();
                     let (commits, rx) = mpsc::unbounded_channel();
                     let in_flight = Arc::new(AtomicU64::new(0));
@@ -367,6 +514,7 @@ impl<S: Shard> Inner<S> {
                     if let Some(deadline) = deadline {
                         self.wake_ticker(deadline);
                     }
+                    effects.into_iter().for_each(|effect| (self.on_effect)(partition, effect));
                     return;
                 }
                 Err(error) => {

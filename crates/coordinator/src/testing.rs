@@ -1,24 +1,54 @@
-//! For tests of this crate and of those that use it: `MemoryLog`, a `PartitionWriter` in memory, and
+//! For tests of this crate and of those that use it: `MemoryLog`, a `PartitionWriter` in memory, `MemoryOutside`, and
 //! `partition_writer_suite`, which every implementation of the seam must pass.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use milena_common::Now;
+use milena_common::{Now, TopicPartition};
 use milena_protocol::ErrorCode;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::writer::{BoxFuture, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter};
+use crate::txn::{MarkerWriter, ProducerIdSource};
+use crate::writer::{
+    BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
+    TxnMarker, Verified,
+};
 
 /// Partitions as lists of records. Commits can be held back, appends made to fail.
 #[derive(Clone)]
 pub struct MemoryLog {
-    partitions: Arc<Mutex<HashMap<i32, Vec<CoordinatorRecord>>>>,
+    partitions: Arc<Mutex<HashMap<i32, MemoryPartition>>>,
     not_led: Arc<Mutex<HashSet<i32>>>,
     /// What appends that wait, and later ones, come to; `None` holds them back.
     verdict: watch::Sender<Option<Result<(), ErrorCode>>>,
+}
+
+#[derive(Default)]
+struct MemoryPartition {
+    log: Vec<LoadedRecord>,
+    /// Epochs of transactional producers.
+    epochs: HashMap<i64, i16>,
+}
+
+impl MemoryPartition {
+    fn push(&mut self, producer_id: i64, records: Vec<CoordinatorRecord>) {
+        for record in records {
+            let offset = self.log.len() as i64;
+            self.log.push(LoadedRecord::Record { offset, producer_id, record });
+        }
+    }
+
+    fn check_epoch(&mut self, producer_id: i64, epoch: i16) -> Result<(), ErrorCode> {
+        let known = self.epochs.entry(producer_id).or_insert(epoch);
+        if epoch < *known {
+            return Err(ErrorCode::InvalidProducerEpoch);
+        }
+        *known = epoch;
+        Ok(())
+    }
 }
 
 impl Default for MemoryLog {
@@ -55,34 +85,87 @@ impl MemoryLog {
 
     /// The records of a partition; those of failed appends are among them, as in a real log.
     pub fn records(&self, partition: i32) -> Vec<CoordinatorRecord> {
-        self.partitions.lock().get(&partition).cloned().unwrap_or_default()
+        let record = |loaded| match loaded {
+            LoadedRecord::Record { record, .. } => Some(record),
+            LoadedRecord::TransactionEnd { .. } => None,
+        };
+        self.log(partition).into_iter().filter_map(record).collect()
+    }
+
+    /// As `records`, with markers.
+    pub fn log(&self, partition: i32) -> Vec<LoadedRecord> {
+        self.partitions.lock().get(&partition).map(|partition| partition.log.clone()).unwrap_or_default()
     }
 
     /// Puts the content of a partition.
     pub fn set_records(&self, partition: i32, records: Vec<CoordinatorRecord>) {
-        self.partitions.lock().insert(partition, records);
+        let mut content = MemoryPartition::default();
+        content.push(-1, records);
+        self.partitions.lock().insert(partition, content);
+    }
+
+    fn write(
+        &self,
+        partition: i32,
+        write: impl FnOnce(&mut MemoryPartition) -> Result<(), ErrorCode>,
+    ) -> Result<Committed, ErrorCode> {
+        if self.not_led.lock().contains(&partition) {
+            return Err(ErrorCode::NotLeaderOrFollower);
+        }
+        let last_offset = {
+            let mut partitions = self.partitions.lock();
+            let partition = partitions.entry(partition).or_default();
+            write(partition)?;
+            partition.log.len() as i64 - 1
+        };
+        let mut verdict = self.verdict.subscribe();
+        Ok(Box::pin(async move {
+            let decided = verdict.wait_for(Option::is_some).await.map_err(|_| ErrorCode::KafkaStorageError)?;
+            decided.unwrap_or(Err(ErrorCode::KafkaStorageError)).map(|()| last_offset)
+        }))
+    }
+
+    fn check_size(&self, partition: i32, records: &[CoordinatorRecord]) -> Result<(), ErrorCode> {
+        let size_in_bytes: usize = records.iter().map(CoordinatorRecord::size_in_bytes).sum();
+        match size_in_bytes > self.max_batch_bytes(partition) {
+            true => Err(ErrorCode::MessageTooLarge),
+            false => Ok(()),
+        }
     }
 }
 
 impl PartitionWriter for MemoryLog {
-    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, _now: Now) -> BoxFuture<Result<i64, ErrorCode>> {
-        if self.not_led.lock().contains(&partition) {
-            return Box::pin(async { Err(ErrorCode::NotLeaderOrFollower) });
-        }
-        let size_in_bytes: usize = records.iter().map(CoordinatorRecord::size_in_bytes).sum();
-        if size_in_bytes > self.max_batch_bytes(partition) {
-            return Box::pin(async { Err(ErrorCode::MessageTooLarge) });
-        }
-        let last_offset = {
-            let mut partitions = self.partitions.lock();
-            let log = partitions.entry(partition).or_default();
-            log.extend(records);
-            log.len() as i64 - 1
-        };
-        let mut verdict = self.verdict.subscribe();
-        Box::pin(async move {
-            let decided = verdict.wait_for(Option::is_some).await.map_err(|_| ErrorCode::KafkaStorageError)?;
-            decided.unwrap_or(Err(ErrorCode::KafkaStorageError)).map(|()| last_offset)
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, _now: Now) -> Committed {
+        let written = self.write(partition, |content| {
+            self.check_size(partition, &records)?;
+            content.push(-1, records);
+            Ok(())
+        });
+        written.unwrap_or_else(|error| Box::pin(async move { Err(error) }))
+    }
+
+    fn append_transactional(
+        &self,
+        partition: i32,
+        producer: TransactionalProducer,
+        records: Vec<CoordinatorRecord>,
+        _now: Now,
+    ) -> Result<Committed, ErrorCode> {
+        self.write(partition, |content| {
+            self.check_size(partition, &records)?;
+            content.check_epoch(producer.producer_id, producer.producer_epoch)?;
+            content.push(producer.producer_id, records);
+            Ok(())
+        })
+    }
+
+    fn append_marker(&self, partition: i32, marker: TxnMarker, _now: Now) -> Result<Committed, ErrorCode> {
+        self.write(partition, |content| {
+            content.check_epoch(marker.producer_id, marker.producer_epoch)?;
+            let offset = content.log.len() as i64;
+            let TxnMarker { producer_id, committed, .. } = marker;
+            content.log.push(LoadedRecord::TransactionEnd { offset, producer_id, committed });
+            Ok(())
         })
     }
 
@@ -91,16 +174,10 @@ impl PartitionWriter for MemoryLog {
         if self.not_led.lock().contains(&partition) {
             return Box::pin(async { Err(ErrorCode::NotLeaderOrFollower) });
         }
-        let records = self.records(partition);
+        let records = self.log(partition);
         let start = usize::try_from(from_offset).unwrap_or(0).min(records.len());
         let end = (start + BATCH).min(records.len());
-        let loaded = (start..end)
-            .map(|offset| LoadedRecord::Record {
-                offset: offset as i64,
-                producer_id: -1,
-                record: records[offset].clone(),
-            })
-            .collect();
+        let loaded = records[start..end].to_vec();
         let next_offset = (end < records.len()).then_some(end as i64);
         let mut verdict = self.verdict.subscribe();
         Box::pin(async move {
@@ -110,6 +187,47 @@ impl PartitionWriter for MemoryLog {
             }
             Ok(LoadedBatch { records: loaded, next_offset })
         })
+    }
+}
+
+/// What a transaction coordinator reaches outside, in memory: the markers it wrote, and producer ids that count up.
+#[derive(Default)]
+pub struct MemoryOutside {
+    markers: Mutex<Vec<(TopicPartition, TxnMarker)>>,
+    last_producer_id: AtomicI64,
+    /// What the next markers come to, first come first served; then they succeed.
+    pub refusals: Mutex<Vec<ErrorCode>>,
+}
+
+impl MemoryOutside {
+    /// The markers so far.
+    pub fn markers(&self) -> Vec<(TopicPartition, TxnMarker)> {
+        self.markers.lock().clone()
+    }
+}
+
+impl MarkerWriter for MemoryOutside {
+    fn write_markers(
+        &self,
+        marker: TxnMarker,
+        partitions: Vec<TopicPartition>,
+    ) -> BoxFuture<Vec<Result<(), ErrorCode>>> {
+        let write = |partition| match self.refusals.lock().pop() {
+            Some(error) => Err(error),
+            None => {
+                self.markers.lock().push((partition, marker));
+                Ok(())
+            }
+        };
+        let results = partitions.into_iter().map(write).collect();
+        Box::pin(async move { results })
+    }
+}
+
+impl ProducerIdSource for MemoryOutside {
+    fn next(&self) -> BoxFuture<Result<i64, ErrorCode>> {
+        let id = self.last_producer_id.fetch_add(1, Ordering::Relaxed) + 1;
+        Box::pin(async move { Ok(id) })
     }
 }
 
@@ -182,8 +300,38 @@ pub async fn partition_writer_suite(writer: &dyn PartitionWriter, led: i32, not_
     let loaded = loaded_records(writer, led).await.expect("loads");
     assert_eq!(loaded.len(), expected.len());
 
+    transactions_suite(writer, led, not_led, now).await;
+
     assert_eq!(writer.append(not_led, vec![record("a", None)], now).await, Err(ErrorCode::NotLeaderOrFollower));
     assert_eq!(loaded_records(writer, not_led).await, Err(ErrorCode::NotLeaderOrFollower));
+}
+
+/// The part of `partition_writer_suite` about transactions.
+async fn transactions_suite(writer: &dyn PartitionWriter, led: i32, not_led: i32, now: Now) {
+    let records = vec![CoordinatorRecord { key: "of a transaction".into(), value: Some("x".into()) }];
+    let producer =
+        |producer_epoch| TransactionalProducer { producer_id: 9, producer_epoch, verified: Verified::NotAsked };
+    let marker = |producer_epoch| TxnMarker {
+        producer_id: 9,
+        producer_epoch,
+        committed: true,
+        coordinator_epoch: 3,
+        transaction_version: 0,
+    };
+    let appended = writer.append_transactional(led, producer(1), records.clone(), now).expect("is accepted");
+    let offset = appended.await.expect("committed");
+    let late = writer.append_transactional(led, producer(0), records.clone(), now);
+    assert_eq!(late.err(), Some(ErrorCode::InvalidProducerEpoch), "a fenced producer is refused at once");
+    assert_eq!(writer.append_marker(led, marker(0), now).err(), Some(ErrorCode::InvalidProducerEpoch));
+    let ended = writer.append_marker(led, marker(1), now).expect("is accepted").await.expect("committed");
+    assert_eq!(ended, offset + 1);
+    let loaded = writer.load(led, offset).await.expect("loads").records;
+    let open = LoadedRecord::Record { offset, producer_id: 9, record: records[0].clone() };
+    let end = LoadedRecord::TransactionEnd { offset: ended, producer_id: 9, committed: true };
+    assert_eq!(loaded, [open, end]);
+    let refused = writer.append_transactional(not_led, producer(1), records, now);
+    assert_eq!(refused.err(), Some(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(writer.append_marker(not_led, marker(1), now).err(), Some(ErrorCode::NotLeaderOrFollower));
 }
 
 /// All records of a partition with their offsets, stretch by stretch as the coordinator loads them.

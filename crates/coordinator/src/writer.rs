@@ -46,6 +46,38 @@ pub struct LoadedBatch {
     pub next_offset: Option<i64>,
 }
 
+/// Whose transaction records belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionalProducer {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub verified: Verified,
+}
+
+/// How it is known that a transaction is the producer's to add to (KIP-890).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// It is not: `transaction.partition.verification.enable` is false.
+    NotAsked,
+    /// The coordinator was asked, with the ticket that the partition's log gave for it; none if the transaction is open there.
+    Asked(Option<u64>),
+}
+
+/// The end of one producer's transaction, as the logs of its partitions record it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TxnMarker {
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub committed: bool,
+    /// Leader epoch of the transaction coordinator's partition: fences coordinators of the past.
+    pub coordinator_epoch: i32,
+    /// With 2 and above the marker's epoch must be a new one (KIP-890, KIP-1228).
+    pub transaction_version: i16,
+}
+
+/// The future of an append: the offset of its last record once it is committed.
+pub type Committed = BoxFuture<Result<i64, ErrorCode>>;
+
 /// Where a coordinator keeps its records: `__consumer_offsets` or `__transaction_state` on this broker.
 ///
 /// What an implementation must keep, and `testing::partition_writer_suite` checks:
@@ -64,7 +96,23 @@ pub struct LoadedBatch {
 /// - **Load.** See `load`.
 pub trait PartitionWriter: Send + Sync + 'static {
     /// Appends the records, of which there is at least one, as one batch. See the trait.
-    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> BoxFuture<Result<i64, ErrorCode>>;
+    fn append(&self, partition: i32, records: Vec<CoordinatorRecord>, now: Now) -> Committed;
+
+    /// As `append`, as part of a producer's transaction.
+    ///
+    /// Errors at once, with nothing written: INVALID_PRODUCER_EPOCH and INVALID_TXN_STATE, when the log knows better; and those of `append`.
+    fn append_transactional(
+        &self,
+        partition: i32,
+        producer: TransactionalProducer,
+        records: Vec<CoordinatorRecord>,
+        now: Now,
+    ) -> Result<Committed, ErrorCode>;
+
+    /// Ends a producer's transaction in this partition.
+    ///
+    /// Errors at once, with nothing written: INVALID_PRODUCER_EPOCH, TRANSACTION_COORDINATOR_FENCED; and those of `append`.
+    fn append_marker(&self, partition: i32, marker: TxnMarker, now: Now) -> Result<Committed, ErrorCode>;
 
     /// Reads from `from_offset` towards the end of the log, in stretches of bounded size (`offsets.load.buffer.size`), whole
     /// batches each. An offset below the log start, such as the 0 that a load begins with, stands for the log start.

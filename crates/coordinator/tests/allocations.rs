@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use milena_common::{Now, SystemClock, Uuid};
 use milena_coordinator::{
-    BoxFuture, CoordinatorRecord, GroupConfig, GroupContext, GroupCoordinator, LoadedBatch, PartitionWriter,
+    BoxFuture, Committed, CoordinatorRecord, GroupConfig, GroupContext, GroupCoordinator, LoadedBatch, PartitionWriter,
+    TransactionalProducer, TxnMarker,
 };
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::OffsetCommitRequest;
@@ -40,6 +41,20 @@ static ALLOCATOR: Counting = Counting;
 struct NoLog;
 
 impl PartitionWriter for NoLog {
+    fn append_transactional(
+        &self,
+        _: i32,
+        _: TransactionalProducer,
+        _: Vec<CoordinatorRecord>,
+        _: Now,
+    ) -> Result<Committed, ErrorCode> {
+        Err(ErrorCode::NotLeaderOrFollower)
+    }
+
+    fn append_marker(&self, _: i32, _: TxnMarker, _: Now) -> Result<Committed, ErrorCode> {
+        Err(ErrorCode::NotLeaderOrFollower)
+    }
+
     fn append(&self, _: i32, _: Vec<CoordinatorRecord>, _: Now) -> BoxFuture<Result<i64, ErrorCode>> {
         Box::pin(std::future::ready(Ok(0)))
     }

@@ -13,6 +13,7 @@ pub const RECOVERY_POINT: &str = "recovery-point-offset-checkpoint";
 pub const LOG_START: &str = "log-start-offset-checkpoint";
 pub const HIGH_WATERMARK: &str = "replication-offset-checkpoint";
 pub const CLEANER_OFFSETS: &str = "cleaner-offset-checkpoint";
+pub const LEADER_EPOCHS: &str = "leader-epoch-checkpoint";
 pub const META_PROPERTIES: &str = "meta.properties";
 pub const PARTITION_METADATA: &str = "partition.metadata";
 pub const CLEAN_SHUTDOWN: &str = ".kafka_cleanshutdown";

@@ -17,7 +17,7 @@ pub(crate) trait Commit: Send + Sync {
     /// Files written since the last call, and the end offset that will be durable once they are synced.
     fn begin_commit(&self) -> Pending;
     /// They are.
-    fn end_commit(&self, end_offset: i64, truncations: u64);
+    fn end_commit(&self, pending: &Pending);
     /// They are not, and never will be.
     fn commit_failed(&self);
 }
@@ -29,6 +29,8 @@ pub(crate) struct Pending {
     /// A file was created: the directory's names must be on disk too.
     pub dir: Option<PathBuf>,
     pub end_offset: i64,
+    /// Everything below it is on disk once they are synced; less than the end if the page cache is durable enough.
+    pub synced_to: i64,
     /// How often the log had been cut.
     pub truncations: u64,
 }
@@ -142,7 +144,7 @@ impl Shared {
             if failed {
                 log.commit_failed();
             } else {
-                log.end_commit(p.end_offset, p.truncations);
+                log.end_commit(p);
             }
         }
         true

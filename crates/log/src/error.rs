@@ -27,6 +27,9 @@ pub enum LogError {
         "coordinator epoch {found} of producer {producer_id} in {partition} is smaller than the last seen epoch {current}"
     )]
     CoordinatorFenced { producer_id: i64, partition: String, found: i32, current: i32 },
+    /// `INVALID_TXN_STATE`: the records and the producer's transaction do not go together.
+    #[error("producer {producer_id} in {partition}: {reason}")]
+    InvalidTxnState { producer_id: i64, partition: String, reason: &'static str },
     /// `OFFSET_OUT_OF_RANGE`.
     #[error("offset {offset} is not within {log_start_offset}..={log_end_offset}")]
     OffsetOutOfRange { offset: i64, log_start_offset: i64, log_end_offset: i64 },
@@ -47,6 +50,12 @@ impl LogError {
     /// A failed file operation.
     pub fn storage(path: &Path, source: io::Error) -> LogError {
         LogError::Storage { path: path.to_path_buf(), source: Arc::new(source) }
+    }
+
+    /// Whether there is no space left: that passes, other failures of a disk do not.
+    pub fn is_full_disk(&self) -> bool {
+        let LogError::Storage { source, .. } = self else { return false };
+        matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
     }
 
     pub(crate) fn offline(path: &Path) -> LogError {

@@ -95,7 +95,8 @@ impl LeaderEpochs {
 
     /// From the checkpoint file's text; none if it is damaged.
     pub fn decode(text: &str) -> Option<LeaderEpochs> {
-        let mut lines = text.lines();
+        // without its last line end the last number may be torn
+        let mut lines = text.strip_suffix('\n')?.lines();
         if lines.next()? != "0" {
             return None;
         }

@@ -3,9 +3,11 @@
 //! One housekeeping thread does what is due: checkpoints, retention, removal of deleted files, the memory of idle tails. Directories fail one by
 //! one; the logs of the others go on.
 
+mod moves;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +25,8 @@ use crate::error::{At as _, LogError};
 use crate::fs::{Fs, RealFs};
 use crate::lock::DirLock;
 use crate::unified_log::{LogOptions, UnifiedLog};
+
+pub use moves::{MoveError, MoveListener};
 
 /// The log of the metadata quorum: opened by [`LogManager::open_metadata_log`], not with the others.
 pub const METADATA_LOG: &str = "__cluster_metadata-0";
@@ -109,6 +113,8 @@ pub struct LogManager {
     options: LogManagerOptions,
     fs: Arc<dyn Fs>,
     dirs: Vec<Dir>,
+    /// Directories that could not be opened.
+    offline: Vec<PathBuf>,
     logs: RwLock<HashMap<TopicPartition, (usize, Arc<UnifiedLog>)>>,
     doomed: Mutex<Vec<Doomed>>,
     stop: Arc<Stop>,
@@ -116,8 +122,17 @@ pub struct LogManager {
     cleaner: LogCleaner,
     cleaner_threads: Pool,
     cleaner_started: AtomicBool,
+    moves: Mutex<HashMap<TopicPartition, moves::Move>>,
+    mover_runs: AtomicBool,
+    move_limit: Mutex<f64>,
+    on_moved: moves::OnMoved,
+    producer_expiration_ms: AtomicI64,
+    producer_check_ms: AtomicU64,
     closed: AtomicBool,
 }
+
+/// `producer.id.expiration.check.interval.ms` until it is set.
+const PRODUCER_CHECK_MS: u64 = 600_000;
 
 impl LogManager {
     /// Locks the directories and opens every log in them; `config_of` gives a topic's configuration. Logs of a directory that was not shut
@@ -130,25 +145,51 @@ impl LogManager {
         config_of: &(dyn Fn(&str) -> Arc<TopicConfig> + Sync),
     ) -> Result<Arc<LogManager>, LogError> {
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
-        let mut dirs = Vec::new();
+        let (mut dirs, mut offline, mut failure) = (Vec::new(), Vec::new(), None);
         for path in &options.dirs {
-            dirs.push(open_dir(&fs, path)?);
+            match open_dir(&fs, path) {
+                Ok(dir) => dirs.push(dir),
+                // one broken disk of several takes only what is on it
+                Err(error @ LogError::Storage { .. }) => {
+                    tracing::error!(dir = %path.display(), %error, "the log directory is offline");
+                    offline.push(path.clone());
+                    failure = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(error) = failure.filter(|_| dirs.is_empty()) {
+            return Err(error);
         }
         let manager = Arc::new(LogManager {
             cleaner: LogCleaner::new(Arc::clone(&options.clock)),
             cleaner_threads: Pool::default(),
             cleaner_started: AtomicBool::new(false),
+            moves: Mutex::default(),
+            mover_runs: AtomicBool::new(false),
+            move_limit: Mutex::new(f64::MAX),
+            on_moved: Mutex::default(),
+            producer_expiration_ms: AtomicI64::new(options.producer_expiration_ms),
+            producer_check_ms: AtomicU64::new(PRODUCER_CHECK_MS),
             options,
             fs,
             dirs,
+            offline,
             logs: RwLock::new(HashMap::new()),
             doomed: Mutex::new(Vec::new()),
             stop: Arc::new(Stop::default()),
             housekeeper: Mutex::new(None),
             closed: AtomicBool::new(false),
         });
+        let mut copies = Vec::new();
         for i in 0..manager.dirs.len() {
-            manager.load_dir(i, config_of)?;
+            copies.extend(manager.load_dir(i, config_of)?.into_iter().map(|name| (i, name)));
+        }
+        for (i, name) in &copies {
+            manager.load_copy(*i, name)?;
+        }
+        if !manager.moves.lock().is_empty() {
+            manager.start_mover();
         }
         // from now on a crash must be seen as one
         for dir in &manager.dirs {
@@ -167,9 +208,14 @@ impl LogManager {
         Ok(manager)
     }
 
-    fn load_dir(&self, index: usize, config_of: &(dyn Fn(&str) -> Arc<TopicConfig> + Sync)) -> Result<(), LogError> {
-        let Some(dir) = self.dirs.get(index) else { return Ok(()) };
-        let mut found = Vec::new();
+    /// Opens the logs of a directory; the names of copies in it, whose logs may be in another one.
+    fn load_dir(
+        &self,
+        index: usize,
+        config_of: &(dyn Fn(&str) -> Arc<TopicConfig> + Sync),
+    ) -> Result<Vec<String>, LogError> {
+        let Some(dir) = self.dirs.get(index) else { return Ok(Vec::new()) };
+        let (mut found, mut copies) = (Vec::new(), Vec::new());
         for name in self.fs.list(&dir.path).at(&dir.path)? {
             let path = dir.path.join(&name);
             if name == METADATA_LOG || !self.fs.is_dir(&path) {
@@ -177,6 +223,8 @@ impl LogManager {
             }
             if name.ends_with("-delete") {
                 self.fs.remove_dir_all(&path).at(&path)?;
+            } else if name.ends_with("-future") {
+                copies.push(name);
             } else if let Some(tp) = partition_of(&name) {
                 found.push((tp, path));
             }
@@ -192,14 +240,36 @@ impl LogManager {
                             return;
                         }
                         match self.open_log(dir, tp, path.clone(), None, config_of(&tp.topic), now) {
-                            Ok(log) => drop(self.logs.write().insert(tp.clone(), (index, log))),
-                            Err(e) => drop(failure.lock().get_or_insert(e)),
+                            Ok(log) => {
+                                if let Err(e) = self.insert_loaded(tp, index, log) {
+                                    failure.lock().get_or_insert(e);
+                                }
+                            }
+                            Err(e) => {
+                                failure.lock().get_or_insert(e);
+                            }
                         }
                     }
                 });
             }
         });
-        failure.into_inner().map_or(Ok(()), Err)
+        failure.into_inner().map_or(Ok(copies), Err)
+    }
+
+    /// A log is in two directories if a crash came between the two renames that end a move: the one with more records counts.
+    fn insert_loaded(&self, tp: &TopicPartition, index: usize, log: Arc<UnifiedLog>) -> Result<(), LogError> {
+        let mut logs = self.logs.write();
+        let loser = match logs.get(tp) {
+            Some((_, other)) if other.log_end_offset() >= log.log_end_offset() => Some((index, log)),
+            _ => logs.insert(tp.clone(), (index, log)),
+        };
+        if let Some((i, log)) = loser
+            && let Some(dir) = self.dirs.get(i)
+        {
+            tracing::warn!(partition = %tp, dir = %dir.path.display(), "a second log of the partition is put aside");
+            log.retire(&named_aside(&dir.path, tp, "stray"))?;
+        }
+        Ok(())
     }
 
     fn open_log(
@@ -211,6 +281,9 @@ impl LogManager {
         config: Arc<TopicConfig>,
         now: Now,
     ) -> Result<Arc<UnifiedLog>, LogError> {
+        // checkpoints are of the log that was here at the start; a new one of its name has none
+        let is_new = !self.fs.is_dir(&path);
+        let known = |offsets: &Offsets| if is_new { 0 } else { offsets.get(tp).copied().unwrap_or(0) };
         let topic_id = match topic_id {
             Some(id) => Some(id),
             None => checkpoint::read_topic_id(&*self.fs, &path)?,
@@ -224,10 +297,10 @@ impl LogManager {
             topic_id,
             config,
             clean: dir.clean,
-            recovery_point: dir.recovery_points.get(tp).copied().unwrap_or(0),
-            log_start_offset: dir.log_starts.get(tp).copied().unwrap_or(0),
-            high_watermark: dir.high_watermarks.get(tp).copied().unwrap_or(0),
-            producer_expiration_ms: self.options.producer_expiration_ms,
+            recovery_point: known(&dir.recovery_points),
+            log_start_offset: known(&dir.log_starts),
+            high_watermark: known(&dir.high_watermarks),
+            producer_expiration_ms: self.producer_expiration_ms.load(Ordering::Relaxed),
             now,
         })
     }
@@ -271,6 +344,11 @@ impl LogManager {
             return Ok(Arc::clone(log));
         }
         let named = self.dirs.iter().position(|d| d.id == directory && !d.committer.failed());
+        // an empty log in place of one that cannot be reached would be a loss
+        let assigned = ![Uuid::UNASSIGNED_DIR, Uuid::LOST_DIR, Uuid::MIGRATING_DIR].contains(&directory);
+        if let Some(dir) = self.dirs().iter().find(|d| !d.online).filter(|_| named.is_none() && assigned) {
+            return Err(LogError::offline(&dir.path));
+        }
         let index = match named {
             Some(i) => i,
             None => {
@@ -311,11 +389,8 @@ impl LogManager {
     fn retire(&self, tp: &TopicPartition, why: &str) -> Result<Option<(Arc<UnifiedLog>, PathBuf)>, LogError> {
         let Some((index, log)) = self.logs.write().remove(tp) else { return Ok(None) };
         let Some(dir) = self.dirs.get(index) else { return Ok(None) };
-        let unique = Uuid::random().to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
-        let suffix = format!(".{unique}-{why}");
-        let mut name = tp.to_string();
-        name.truncate(255 - suffix.len());
-        let to = dir.path.join(name + &suffix);
+        let to = named_aside(&dir.path, tp, why);
+        self.stop_moving(tp);
         log.retire(&to)?;
         self.cleaner.forget(tp);
         dir.clean_offsets.remove(tp)?;
@@ -341,7 +416,9 @@ impl LogManager {
 
     /// The directories.
     pub fn dirs(&self) -> Vec<LogDir> {
-        self.dirs.iter().map(|d| LogDir { path: d.path.clone(), id: d.id, online: !d.committer.failed() }).collect()
+        let opened = self.dirs.iter().map(|d| LogDir { path: d.path.clone(), id: d.id, online: !d.committer.failed() });
+        let others = self.offline.iter().map(|path| LogDir { path: path.clone(), id: Uuid::ZERO, online: false });
+        opened.chain(others).collect()
     }
 
     /// The high watermark that the last run wrote down.
@@ -374,6 +451,17 @@ impl LogManager {
     pub fn start_cleaner(self: &Arc<Self>, options: CleanerOptions) {
         self.cleaner_started.store(true, Ordering::Release);
         self.set_cleaner(options);
+    }
+
+    /// `producer.id.expiration.ms`, and how often is looked (`producer.id.expiration.check.interval.ms`).
+    pub fn set_producer_expiration(&self, expiration_ms: i64, check_ms: u64) {
+        self.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);
+        self.producer_check_ms.store(check_ms.max(1), Ordering::Relaxed);
+    }
+
+    fn expire_producers(&self) {
+        let (now, expiration_ms) = (self.options.clock.now(), self.producer_expiration_ms.load(Ordering::Relaxed));
+        self.all().iter().for_each(|(_, log)| log.expire_producers(now, expiration_ms));
     }
 
     /// What the cleaner may use from now on.
@@ -443,6 +531,12 @@ impl LogManager {
         }
     }
 
+    /// Flushes logs that have waited for their `flush.ms`; how long the next may wait.
+    pub fn flush_due_logs(&self) -> Option<u64> {
+        let now = self.options.clock.now();
+        self.all().iter().filter_map(|(_, log)| log.flush_if_due(now)).min()
+    }
+
     fn remove_doomed(&self) {
         let now = self.options.clock.now().mono_ms;
         let mut due = Vec::new();
@@ -475,6 +569,7 @@ impl LogManager {
         {
             let _ = thread.join();
         }
+        self.close_copies();
         let now = self.options.clock.now();
         let mut incomplete = vec![false; self.dirs.len()];
         for (tp, (dir, log)) in self.logs.read().iter() {
@@ -529,6 +624,15 @@ fn open_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<Dir, LogError> {
     })
 }
 
+/// A directory for a log that is not, or not yet, the partition's: its name says why.
+fn named_aside(dir: &Path, tp: &TopicPartition, why: &str) -> PathBuf {
+    let unique = Uuid::random().to_bytes().iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let suffix = format!(".{unique}-{why}");
+    let mut name = tp.to_string();
+    name.truncate(255 - suffix.len());
+    dir.join(name + &suffix)
+}
+
 /// The partition whose directory has this name.
 fn partition_of(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once('-')?;
@@ -551,9 +655,14 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
     ];
     drop(m);
     let mut due = intervals.map(|i| start.saturating_add(i));
+    let mut producers_checked = start;
     loop {
         let Some(m) = manager.upgrade() else { return };
         let now = m.options.clock.now().mono_ms;
+        if now.saturating_sub(producers_checked) >= m.producer_check_ms.load(Ordering::Relaxed) {
+            producers_checked = now;
+            m.expire_producers();
+        }
         let mut ready = [false; 4];
         for ((due, interval), ready) in due.iter_mut().zip(intervals).zip(&mut ready) {
             if *due <= now {
@@ -572,8 +681,9 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
             m.all().iter().for_each(|(_, log)| log.trim_cache());
         }
         m.remove_doomed();
-        let wait =
-            due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms).clamp(50, 1000);
+        let flush = m.flush_due_logs();
+        let next = due.iter().min().copied().unwrap_or(now).saturating_sub(m.options.clock.now().mono_ms);
+        let wait = next.min(flush.unwrap_or(u64::MAX)).clamp(50, 1000);
         drop(m);
         if stop.wait(Duration::from_millis(wait)) {
             return;

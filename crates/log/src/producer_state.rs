@@ -93,6 +93,31 @@ pub struct ProducerBatch {
 pub struct Marker {
     pub committed: bool,
     pub coordinator_epoch: i32,
+    /// From 2 on every transaction ends with another epoch (KIP-890).
+    pub transaction_version: i16,
+}
+
+/// What must be so for records of a transaction to be appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TransactionCheck {
+    /// Nothing is asked about transactions.
+    #[default]
+    Off,
+    /// A batch may begin a transaction only with the ticket that [`ProducerState::begin_verification`] gave before the coordinator was
+    /// asked (KIP-890); without one it must belong to an open one.
+    Ticket(Option<u64>),
+    /// A marker of this transaction version (KIP-1228).
+    Marker(i16),
+}
+
+/// A producer whose transaction the coordinator is being asked about.
+#[derive(Debug, Clone, Copy)]
+struct Verification {
+    ticket: u64,
+    producer_epoch: i16,
+    /// Of the batches that wait for the answer.
+    lowest_sequence: i32,
+    bumps_epochs: bool,
 }
 
 /// All producers of one log.
@@ -103,9 +128,90 @@ pub struct ProducerState {
     ongoing: BTreeMap<i64, i64>,
     /// Ended transactions whose marker lies above the high watermark: first offset -> offset of the marker.
     unreplicated: BTreeMap<i64, i64>,
+    /// By producer id. A marker voids the ticket: what was verified before a transaction ended does not begin the next one.
+    verifying: HashMap<i64, Verification>,
+    next_ticket: u64,
 }
 
 impl ProducerState {
+    /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
+    /// after this and before the append. `bumps_epochs` says that the producer gets an epoch with each transaction.
+    pub fn begin_verification(
+        &mut self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        bumps_epochs: bool,
+    ) -> Option<u64> {
+        if self.is_open(producer_id, producer_epoch) {
+            return None;
+        }
+        if self.verifying.len() >= MAX_PRODUCERS_PER_PARTITION {
+            // Those who wait are refused, and ask again.
+            self.verifying.clear();
+        }
+        let ticket = self.next_ticket;
+        let fresh = || Verification { ticket, producer_epoch, lowest_sequence: base_sequence, bumps_epochs };
+        let verification = self.verifying.entry(producer_id).or_insert_with(fresh);
+        if verification.producer_epoch != producer_epoch {
+            *verification = fresh();
+        }
+        verification.lowest_sequence = verification.lowest_sequence.min(base_sequence);
+        if verification.ticket == ticket {
+            self.next_ticket += 1;
+        }
+        Some(verification.ticket)
+    }
+
+    fn is_open(&self, producer_id: i64, producer_epoch: i16) -> bool {
+        self.producers
+            .get(&producer_id)
+            .is_some_and(|e| e.current_txn_first_offset.is_some() && e.producer_epoch == producer_epoch)
+    }
+
+    /// Whether a client's batch goes with what is known of transactions.
+    pub fn check_transaction(
+        &self,
+        batch: &ProducerBatch,
+        check: TransactionCheck,
+        partition: &dyn std::fmt::Display,
+    ) -> Result<(), LogError> {
+        let entry = self.producers.get(&batch.producer_id);
+        let refused = |reason| LogError::InvalidTxnState {
+            producer_id: batch.producer_id,
+            partition: partition.to_string(),
+            reason,
+        };
+        if !batch.is_transactional {
+            return match entry.is_some_and(|e| e.current_txn_first_offset.is_some()) {
+                true => Err(refused("the producer's transaction is open")),
+                false => Ok(()),
+            };
+        }
+        let TransactionCheck::Ticket(ticket) = check else { return Ok(()) };
+        if self.is_open(batch.producer_id, batch.producer_epoch) {
+            return Ok(());
+        }
+        let verification = self.verifying.get(&batch.producer_id).filter(|v| Some(v.ticket) == ticket);
+        let Some(verification) = verification else {
+            return Err(refused("the records belong to no open transaction"));
+        };
+        let first = match verification.bumps_epochs && entry.is_none() {
+            true => 0,
+            false => verification.lowest_sequence,
+        };
+        if batch.base_sequence > first {
+            return Err(LogError::OutOfOrderSequence {
+                producer_id: batch.producer_id,
+                offset: batch.last_offset,
+                partition: partition.to_string(),
+                found: batch.base_sequence,
+                expected: first,
+            });
+        }
+        Ok(())
+    }
+
     /// An earlier append of the same batch, if it is one of the last five.
     pub fn duplicate(&self, batch: &ProducerBatch) -> Option<BatchMetadata> {
         let entry = self.producers.get(&batch.producer_id)?;
@@ -167,7 +273,12 @@ impl ProducerState {
         partition: &dyn std::fmt::Display,
     ) -> Result<(), LogError> {
         let Some(entry) = self.producers.get(&producer_id) else { return Ok(()) };
-        if epoch < entry.producer_epoch {
+        // One that comes again finds its transaction ended; the last epoch of all has no next one.
+        let is_late = match marker.transaction_version >= 2 && epoch != i16::MAX {
+            true if entry.current_txn_first_offset.is_some() => epoch <= entry.producer_epoch,
+            _ => epoch < entry.producer_epoch,
+        };
+        if is_late {
             return Err(LogError::InvalidProducerEpoch {
                 producer_id,
                 partition: partition.to_string(),
@@ -205,6 +316,7 @@ impl ProducerState {
         });
         entry.last_timestamp = batch.max_timestamp;
         if batch.is_transactional && entry.current_txn_first_offset.is_none() {
+            self.verifying.remove(&batch.producer_id);
             entry.current_txn_first_offset = Some(batch.first_offset);
             self.ongoing.insert(batch.first_offset, batch.producer_id);
         }
@@ -220,6 +332,11 @@ impl ProducerState {
         timestamp: i64,
     ) -> Option<AbortedTransaction> {
         self.make_room(producer_id);
+        // A marker with the epoch of the next transaction leaves alone who is about to begin that one.
+        let is_next = |v: &Verification| marker.transaction_version >= 2 && v.producer_epoch >= epoch;
+        if self.verifying.get(&producer_id).is_some_and(|v| !is_next(v)) {
+            self.verifying.remove(&producer_id);
+        }
         let entry = self.producers.entry(producer_id).or_insert_with(|| ProducerEntry::new(producer_id));
         if entry.producer_epoch != epoch {
             entry.producer_epoch = epoch;
@@ -410,10 +527,82 @@ mod tests {
         let mut damaged = bytes.to_vec();
         damaged[20] ^= 1;
         assert!(ProducerState::decode(&Bytes::from(damaged), 1000, 1000).is_none());
-        let aborted = s.on_marker(7, 3, &Marker { committed: false, coordinator_epoch: 1 }, 15, 1001).unwrap();
+        let aborted = s
+            .on_marker(7, 3, &Marker { committed: false, coordinator_epoch: 1, transaction_version: 0 }, 15, 1001)
+            .unwrap();
         assert_eq!((aborted.first_offset, aborted.last_offset, aborted.last_stable_offset), (10, 15, 16));
         assert_eq!(s.first_unstable_offset(), Some(10), "the marker is not below the high watermark yet");
         s.on_high_watermark(16);
         assert_eq!(s.first_unstable_offset(), None);
+    }
+
+    fn transactional(producer_epoch: i16, base_sequence: i32, first_offset: i64) -> ProducerBatch {
+        ProducerBatch { is_transactional: true, ..batch(producer_epoch, base_sequence, 1, first_offset) }
+    }
+
+    #[test]
+    fn a_transaction_begins_only_with_a_valid_ticket() {
+        let mut s = ProducerState::default();
+        let check = |s: &ProducerState, b: &ProducerBatch, ticket| {
+            s.check_transaction(b, TransactionCheck::Ticket(ticket), &"t-0").map_err(|error| error.to_string())
+        };
+        let first = transactional(0, 0, 0);
+        assert!(check(&s, &first, None).is_err());
+        let ticket = s.begin_verification(7, 0, 0, false);
+        assert_eq!(s.begin_verification(7, 0, 1, false), ticket, "batches of one transaction share it");
+        assert!(check(&s, &transactional(0, 1, 0), ticket).is_err(), "the first one is still to come");
+        check(&s, &first, ticket).unwrap();
+        s.on_batch(&first);
+        assert_eq!(s.begin_verification(7, 0, 2, false), None, "it is open");
+        check(&s, &transactional(0, 1, 1), None).unwrap();
+        assert!(check(&s, &batch(0, 1, 1, 1), None).is_err(), "what is not of the transaction waits for its end");
+        let marker = Marker { committed: true, coordinator_epoch: 1, transaction_version: 0 };
+        let late = s.begin_verification(7, 0, 2, false);
+        s.on_marker(7, 0, &marker, 1, 1000);
+        assert_eq!(late, None);
+        assert!(check(&s, &transactional(0, 1, 2), ticket).is_err(), "verified for the transaction before");
+        let ticket = s.begin_verification(7, 0, 1, false);
+        s.on_marker(7, 0, &marker, 2, 1000);
+        assert!(check(&s, &transactional(0, 1, 3), ticket).is_err(), "voided by the marker");
+    }
+
+    #[test]
+    fn producers_that_get_an_epoch_with_each_transaction_begin_at_zero() {
+        let mut s = ProducerState::default();
+        let ticket = s.begin_verification(7, 0, 3, true);
+        let check =
+            |s: &ProducerState, b: &ProducerBatch| s.check_transaction(b, TransactionCheck::Ticket(ticket), &"t-0");
+        assert!(matches!(check(&s, &transactional(0, 3, 0)), Err(LogError::OutOfOrderSequence { expected: 0, .. })));
+        s.begin_verification(7, 0, 0, true);
+        check(&s, &transactional(0, 0, 0)).unwrap();
+    }
+
+    #[test]
+    fn a_marker_leaves_the_next_transaction_alone() {
+        let marker = Marker { committed: true, coordinator_epoch: 1, transaction_version: 2 };
+        let begin = |epoch: i16, base_sequence| {
+            let mut s = ProducerState::default();
+            s.on_batch(&transactional(0, 0, 0));
+            let ticket = s.begin_verification(7, epoch, base_sequence, true);
+            s.on_marker(7, 1, &marker, 1, 1000);
+            s.check_transaction(&transactional(epoch, base_sequence, 2), TransactionCheck::Ticket(ticket), &"t-0")
+                .is_ok()
+        };
+        assert!(begin(1, 0), "its producer had the answer before the marker was here");
+        assert!(!begin(0, 1), "of the transaction that the marker ended");
+    }
+
+    #[test]
+    fn markers_of_the_new_protocol_need_a_new_epoch() {
+        let mut s = ProducerState::default();
+        s.on_batch(&transactional(3, 0, 0));
+        let check = |s: &ProducerState, epoch, transaction_version| {
+            s.check_marker(7, epoch, &Marker { committed: true, coordinator_epoch: 1, transaction_version }, &"t-0")
+                .is_ok()
+        };
+        assert_eq!([check(&s, 2, 0), check(&s, 3, 0), check(&s, 4, 0)], [false, true, true]);
+        assert_eq!([check(&s, 2, 2), check(&s, 3, 2), check(&s, 4, 2)], [false, false, true]);
+        s.on_marker(7, 4, &Marker { committed: true, coordinator_epoch: 1, transaction_version: 2 }, 1, 1000);
+        assert_eq!([check(&s, 3, 2), check(&s, 4, 2)], [false, true], "the same marker may come again");
     }
 }

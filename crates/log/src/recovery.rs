@@ -6,13 +6,14 @@ use std::sync::Arc;
 use milena_common::Now;
 use milena_protocol::records::BatchView;
 
+use crate::checkpoint::LEADER_EPOCHS;
 use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::LeaderEpochs;
 use crate::producer_state::{Marker, ProducerBatch, ProducerState};
 use crate::segment::{CLEANED_SUFFIX, SWAP_SUFFIX, Segment, base_offset_of, file_name, next_offset_of_file};
-use crate::unified_log::LogOptions;
+use crate::unified_log::{LogOptions, preallocated_bytes};
 
 pub(crate) use crate::unified_log::end_txn_marker as marker;
 
@@ -67,7 +68,13 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     }
     let created = segments.is_empty();
     if created {
-        segments.push(Segment::create(fs, dir, o.log_start_offset.max(0), o.now.wall_ms)?);
+        segments.push(Segment::create(
+            fs,
+            dir,
+            o.log_start_offset.max(0),
+            o.now.wall_ms,
+            preallocated_bytes(&o.config),
+        )?);
     }
     let log_end_offset = match segments.last() {
         Some(last) => last.next_offset(dir)?,
@@ -87,7 +94,9 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     if let Some(base) = checked_from {
         remove_snapshots_from(fs, dir, base + 1)?;
     }
-    let mut epochs = read_epochs(fs, dir);
+    let known_epochs = read_epochs(fs, dir);
+    let relearn_from = if known_epochs.is_some() { first_checked } else { 0 };
+    let mut epochs = known_epochs.unwrap_or_default();
     epochs.truncate_from_end(log_end_offset.max(1));
     let replay_from = checked_from.unwrap_or(i64::MAX);
     let mut aborted: Vec<AbortedTransaction> = Vec::new();
@@ -95,14 +104,15 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
         aborted.extend(found.filter(|_| batch.base_offset() >= replay_from));
     })?;
     if !o.clean {
-        relearn_epochs(&segments, dir, first_checked, &mut epochs)?;
-        let path = dir.join("leader-epoch-checkpoint");
+        relearn_epochs(&segments, dir, relearn_from, &mut epochs)?;
+        let path = dir.join(LEADER_EPOCHS);
         fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
+        unsynced.push(fs.open(&path, false).at(&path)?);
         for a in aborted {
             if let Some(s) = segments.iter_mut().rev().find(|s| s.base_offset <= a.last_offset)
                 && !s.aborted.contains(&a)
             {
-                s.add_aborted(fs, dir, a)?;
+                s.add_aborted(fs, dir, a);
             }
         }
     }
@@ -160,9 +170,10 @@ fn clean_up(fs: &dyn Fs, dir: &Path) -> Result<Vec<i64>, LogError> {
     Ok(fs.list(dir).at(dir)?.iter().filter_map(|name| base_offset_of(name, "log")).collect())
 }
 
-fn read_epochs(fs: &dyn Fs, dir: &Path) -> LeaderEpochs {
-    let text = fs.read(&dir.join("leader-epoch-checkpoint")).ok();
-    text.and_then(|t| LeaderEpochs::decode(&String::from_utf8_lossy(&t))).unwrap_or_default()
+/// None if there is no file, or a torn one.
+fn read_epochs(fs: &dyn Fs, dir: &Path) -> Option<LeaderEpochs> {
+    let text = fs.read(&dir.join(LEADER_EPOCHS)).ok()?;
+    LeaderEpochs::decode(&String::from_utf8_lossy(&text))
 }
 
 fn relearn_epochs(segments: &[Segment], dir: &Path, from: usize, epochs: &mut LeaderEpochs) -> Result<(), LogError> {

@@ -112,15 +112,26 @@ pub(crate) struct Segment {
     pub first_timestamp: Option<i64>,
     pub created_ms: i64,
     pub aborted: Vec<AbortedTransaction>,
+    /// How many of them are in the file.
+    aborted_saved: usize,
     index: Index,
 }
 
 impl Segment {
-    /// A new, empty, active segment.
-    pub fn create(fs: &dyn Fs, dir: &Path, base_offset: i64, now_ms: i64) -> Result<Segment, LogError> {
+    /// A new, empty, active segment, whose file gets `preallocated_bytes` at once.
+    pub fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        base_offset: i64,
+        now_ms: i64,
+        preallocated_bytes: u64,
+    ) -> Result<Segment, LogError> {
         let path = dir.join(file_name(base_offset, "log"));
         let file = fs.open(&path, true).at(&path)?;
         file.set_len(0).at(&path)?;
+        if preallocated_bytes > 0 {
+            file.set_len(preallocated_bytes).at(&path)?;
+        }
         Ok(Segment::over(file, base_offset, 0, now_ms))
     }
 
@@ -181,6 +192,7 @@ impl Segment {
             first_timestamp: None,
             created_ms,
             aborted: Vec::new(),
+            aborted_saved: 0,
             index: Index::Active { offsets: Vec::new(), times: Vec::new(), bytes_since_entry: 0 },
         }
     }
@@ -189,6 +201,7 @@ impl Segment {
         let path = dir.join(file_name(self.base_offset, "txnindex"));
         if fs.exists(&path) {
             self.aborted = fs.read(&path).ok().and_then(txn::decode).unwrap_or_default();
+            self.aborted_saved = self.aborted.len();
         }
     }
 
@@ -281,7 +294,14 @@ impl Segment {
     }
 
     fn close_as(&mut self, fs: &dyn Fs, dir: &Path, suffix_of_name: &str) -> Result<Vec<Arc<dyn File>>, LogError> {
+        if suffix_of_name.is_empty() {
+            self.save_aborted(fs, dir)?;
+        }
         let Index::Active { offsets, times, .. } = &mut self.index else { return Ok(Vec::new()) };
+        // the rest of a preallocated file
+        if self.file.len().at(dir)? > self.size {
+            self.file.set_len(self.size).at(dir)?;
+        }
         push_time(times, self.max_timestamp, self.offset_of_max_timestamp - self.base_offset);
         let write = |suffix: &str, content: &[u8]| -> Result<Arc<dyn File>, LogError> {
             let path = dir.join(file_name(self.base_offset, suffix) + suffix_of_name);
@@ -302,13 +322,24 @@ impl Segment {
         Ok(files)
     }
 
-    /// Notes an aborted transaction, in memory and in the file.
-    pub fn add_aborted(&mut self, fs: &dyn Fs, dir: &Path, aborted: AbortedTransaction) -> Result<(), LogError> {
-        let path = dir.join(file_name(self.base_offset, "txnindex"));
-        let file = fs.open(&path, true).at(&path)?;
-        let at = (self.aborted.len() * txn::ENTRY_BYTES) as u64;
-        file.write_at(&[&txn::encode(&[aborted])], at).at(&path)?;
+    /// Notes an aborted transaction, in memory and in the file. If the file cannot be written (its marker is in the log already), that is made up for
+    /// by the next one, or when the segment is closed.
+    pub fn add_aborted(&mut self, fs: &dyn Fs, dir: &Path, aborted: AbortedTransaction) {
         self.aborted.push(aborted);
+        if let Err(error) = self.save_aborted(fs, dir) {
+            tracing::warn!(%error, "the transaction index will be written later");
+        }
+    }
+
+    /// Writes the entries that are not in the file.
+    fn save_aborted(&mut self, fs: &dyn Fs, dir: &Path) -> Result<(), LogError> {
+        let unsaved = self.aborted.get(self.aborted_saved..).unwrap_or_default();
+        if !unsaved.is_empty() {
+            let path = dir.join(file_name(self.base_offset, "txnindex"));
+            let file = fs.open(&path, true).at(&path)?;
+            file.write_at(&[&txn::encode(unsaved)], (self.aborted_saved * txn::ENTRY_BYTES) as u64).at(&path)?;
+            self.aborted_saved = self.aborted.len();
+        }
         Ok(())
     }
 
@@ -361,6 +392,7 @@ impl Segment {
         let path = dir.join(file_name(self.base_offset, "log"));
         self.reset_indexes();
         self.aborted.clear();
+        self.aborted_saved = 0;
         let mut last_offset = self.base_offset - 1;
         let mut found = Vec::new();
         let valid = self.walk(&path, 0, |batch, position| {
@@ -405,7 +437,8 @@ impl Segment {
         if self.aborted.len() < known {
             let path = dir.join(file_name(self.base_offset, "txnindex"));
             let file = fs.open(&path, true).at(&path)?;
-            file.set_len((self.aborted.len() * txn::ENTRY_BYTES) as u64).at(&path)?;
+            self.aborted_saved = self.aborted_saved.min(self.aborted.len());
+            file.set_len((self.aborted_saved * txn::ENTRY_BYTES) as u64).at(&path)?;
         }
         self.rebuild_indexes(&path, interval_bytes)
     }
@@ -466,6 +499,7 @@ impl Segment {
             file.write_at(&[&txn::encode(&aborted)], 0).at(&path)?;
             files.push(file);
         }
+        self.aborted_saved = aborted.len();
         self.aborted = aborted;
         self.file.set_modified_ms(modified_ms).at(dir)?;
         files.push(Arc::clone(&self.file));

@@ -3,9 +3,12 @@
 //! Invariants: `log_start <= high_watermark`, `durable_end <= log_end`; batches are never changed once written; nothing is synced under the
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
+mod adopt;
 mod compact;
 mod read;
 mod shrink;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,7 +31,7 @@ use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::{EpochEntry, LeaderEpochs};
-use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState};
+use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState, TransactionCheck};
 use crate::recovery;
 use crate::segment::{Probe, Segment, file_name};
 use crate::validate::{Append, Origin, Rules, TargetCompression, check_copied, validate_and_assign};
@@ -55,6 +58,7 @@ pub struct AppendOptions {
     pub origin: Origin,
     /// The version of the produce request, if it is one.
     pub produce_version: Option<i16>,
+    pub transaction: TransactionCheck,
 }
 
 /// What an append did.
@@ -121,14 +125,19 @@ pub(crate) struct LogOptions {
     pub now: Now,
 }
 
+/// What a log shares with the others of its log directory.
+pub(crate) struct Home {
+    pub committer: Arc<Committer>,
+    pub clean_offsets: Arc<CleanOffsets>,
+}
+
 /// See the module.
 pub struct UnifiedLog {
     this: Weak<UnifiedLog>,
     topic_partition: TopicPartition,
     topic_id: OnceLock<Uuid>,
     fs: Arc<dyn Fs>,
-    committer: Arc<Committer>,
-    clean_offsets: Arc<CleanOffsets>,
+    home: ArcSwap<Home>,
     listener: OnceLock<LogListener>,
     config: ArcSwap<TopicConfig>,
     log_start: AtomicI64,
@@ -136,7 +145,7 @@ pub struct UnifiedLog {
     durable_end: AtomicI64,
     high_watermark: AtomicI64,
     recovery_point: AtomicI64,
-    producer_expiration_ms: i64,
+    producer_expiration_ms: AtomicI64,
     inner: Mutex<Inner>,
 }
 
@@ -155,6 +164,8 @@ struct Inner {
     active_dirty: bool,
     /// Asked for although the durability is the page cache's.
     flush: bool,
+    /// When the first record was written that is not synced, on the monotonic clock.
+    unflushed_since_ms: Option<u64>,
     closed_dirty: Vec<Arc<dyn File>>,
     dir_dirty: bool,
     /// A failed write left bytes that could not be cut off, or the log is closed: no more appends.
@@ -189,8 +200,7 @@ impl UnifiedLog {
             topic_partition: o.topic_partition,
             topic_id,
             fs: o.fs,
-            committer: o.committer,
-            clean_offsets: o.clean_offsets,
+            home: ArcSwap::from_pointee(Home { committer: o.committer, clean_offsets: o.clean_offsets }),
             listener: OnceLock::new(),
             config: ArcSwap::new(Arc::clone(&o.config)),
             log_start: AtomicI64::new(log_start),
@@ -198,7 +208,7 @@ impl UnifiedLog {
             durable_end: AtomicI64::new(end),
             high_watermark: AtomicI64::new(o.high_watermark.clamp(log_start, end)),
             recovery_point: AtomicI64::new(if o.clean { end } else { o.recovery_point.min(end) }),
-            producer_expiration_ms: o.producer_expiration_ms,
+            producer_expiration_ms: AtomicI64::new(o.producer_expiration_ms),
             inner: Mutex::new(Inner {
                 dir: o.dir,
                 segments: loaded.segments,
@@ -210,6 +220,7 @@ impl UnifiedLog {
                 submitted: false,
                 active_dirty: false,
                 flush: false,
+                unflushed_since_ms: None,
                 closed_dirty: loaded.unsynced,
                 dir_dirty: loaded.created || !o.clean,
                 broken: false,
@@ -262,7 +273,7 @@ impl UnifiedLog {
         });
         if let Some(batch) = &producer {
             if h.is_control {
-                marker = marker_of(&records)?;
+                marker = marker_of(&records, o.transaction)?;
                 if let Some(m) = &marker {
                     inner.producers.check_marker(h.producer_id, h.producer_epoch, m, &self.topic_partition)?;
                 }
@@ -277,8 +288,10 @@ impl UnifiedLog {
                     return Ok(info);
                 }
                 inner.producers.check(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             } else {
                 inner.producers.check_epoch(batch, &self.topic_partition)?;
+                inner.producers.check_transaction(batch, o.transaction, &self.topic_partition)?;
             }
         }
         let chunks = validated.records.into_chunks();
@@ -291,7 +304,7 @@ impl UnifiedLog {
         };
         self.write(inner, &chunks, &probe, o.now)?;
         match (&producer, &marker) {
-            (Some(b), Some(m)) => self.end_transaction(inner, b, m)?,
+            (Some(b), Some(m)) => self.end_transaction(inner, b, m),
             (Some(b), None) if !h.is_control => inner.producers.on_batch(b),
             _ => {}
         }
@@ -316,7 +329,8 @@ impl UnifiedLog {
         for batch in batches(records.slice(..copied.valid_bytes)).flatten() {
             let Some(probe) = Probe::parse(batch.bytes()) else { continue };
             self.write(inner, &[batch.bytes().clone(), Bytes::new()], &probe, now)?;
-            recovery::learn(&mut inner.producers, &batch).map_or(Ok(()), |aborted| self.add_aborted(inner, aborted))?;
+            let aborted = recovery::learn(&mut inner.producers, &batch);
+            self.add_aborted(inner, aborted);
             self.written(inner, &probe, i64::from(batch.record_count()));
             info.log_start_offset = self.log_start_offset();
         }
@@ -324,7 +338,7 @@ impl UnifiedLog {
     }
 
     fn ensure_writable(&self, inner: &Inner) -> Result<(), LogError> {
-        if inner.broken || self.committer.failed() {
+        if inner.broken || self.home.load().committer.failed() {
             return Err(LogError::offline(&inner.dir));
         }
         Ok(())
@@ -336,8 +350,14 @@ impl UnifiedLog {
         if self.should_roll(inner, &config, probe, now) {
             self.roll(inner, probe.base_offset, now)?;
         }
-        if inner.epochs.assign(probe.leader_epoch, probe.base_offset) {
-            self.write_epochs(inner)?;
+        if inner.epochs.latest() != Some(probe.leader_epoch) {
+            let before = inner.epochs.clone();
+            if inner.epochs.assign(probe.leader_epoch, probe.base_offset)
+                && let Err(e) = self.write_epochs(inner)
+            {
+                inner.epochs = before;
+                return Err(e);
+            }
         }
         let Inner { segments, dir, cache, broken, .. } = inner;
         let active = segments.last_mut().ok_or_else(|| LogError::corrupt(dir, "no segment"))?;
@@ -345,9 +365,13 @@ impl UnifiedLog {
         let path = dir.join(file_name(active.base_offset, "log"));
         if let Err(failed) = active.append(&[head, body], probe, config.index_interval_bytes, &path) {
             *broken = !failed.restored;
+            if !failed.error.is_full_disk() {
+                self.home.load().committer.fail();
+            }
             return Err(failed.error);
         }
         cache.push(probe, chunks);
+        inner.unflushed_since_ms.get_or_insert(now.mono_ms);
         Ok(())
     }
 
@@ -369,19 +393,21 @@ impl UnifiedLog {
             && let Some(this) = self.this.upgrade()
         {
             inner.submitted = true;
-            self.committer.submit(this);
+            self.home.load().committer.submit(this);
         }
     }
 
-    fn end_transaction(&self, inner: &mut Inner, b: &ProducerBatch, marker: &Marker) -> Result<(), LogError> {
+    fn end_transaction(&self, inner: &mut Inner, b: &ProducerBatch, marker: &Marker) {
         let aborted =
             inner.producers.on_marker(b.producer_id, b.producer_epoch, marker, b.last_offset, b.max_timestamp);
-        aborted.map_or(Ok(()), |a| self.add_aborted(inner, a))
+        self.add_aborted(inner, aborted);
     }
 
-    fn add_aborted(&self, inner: &mut Inner, aborted: AbortedTransaction) -> Result<(), LogError> {
+    fn add_aborted(&self, inner: &mut Inner, aborted: Option<AbortedTransaction>) {
         let Inner { segments, dir, .. } = inner;
-        segments.last_mut().map_or(Ok(()), |active| active.add_aborted(&*self.fs, dir, aborted))
+        if let (Some(aborted), Some(active)) = (aborted, segments.last_mut()) {
+            active.add_aborted(&*self.fs, dir, aborted);
+        }
     }
 
     fn should_roll(&self, inner: &Inner, config: &TopicConfig, probe: &Probe, now: Now) -> bool {
@@ -401,14 +427,27 @@ impl UnifiedLog {
 
     /// Closes the active segment and begins a new one at `base_offset`.
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
-        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms)?;
-        if let Some(active) = inner.segments.last_mut() {
-            let indexes = active.close(&*self.fs, &inner.dir)?;
-            inner.closed_dirty.push(Arc::clone(&active.file));
-            inner.closed_dirty.extend(indexes);
+        let bytes = preallocated_bytes(&self.config.load());
+        let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
+        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
+        let closed = self.write_snapshot(inner, base_offset, false).and_then(|()| match inner.segments.last_mut() {
+            Some(active) => {
+                active.close(&*self.fs, &inner.dir).map(|indexes| (Arc::clone(&active.file), indexes)).map(Some)
+            }
+            None => Ok(None),
+        });
+        match closed {
+            Ok(Some((file, indexes))) => {
+                inner.closed_dirty.push(file);
+                inner.closed_dirty.extend(indexes);
+            }
+            Ok(None) => {}
+            Err(e) => {
+                // an empty segment must not stay behind: the active one may still grow beyond its name
+                let _ = recovery::remove_segment(&*self.fs, &inner.dir, base_offset);
+                return Err(e);
+            }
         }
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
-        self.write_snapshot(inner, base_offset, false)?;
         inner.dir_dirty = true;
         inner.segments.push(new);
         inner.jitter_ms = jitter_ms(&self.config.load(), base_offset);
@@ -423,9 +462,13 @@ impl UnifiedLog {
         self.fs.replace(&path, &inner.producers.encode(), durable).at(&path)
     }
 
-    fn write_epochs(&self, inner: &Inner) -> Result<(), LogError> {
-        let path = inner.dir.join("leader-epoch-checkpoint");
-        self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)
+    /// The next commit syncs it, before the recovery point can pass what it says; a torn one is made again from the log.
+    fn write_epochs(&self, inner: &mut Inner) -> Result<(), LogError> {
+        let path = inner.dir.join(checkpoint::LEADER_EPOCHS);
+        self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)?;
+        inner.closed_dirty.push(self.fs.open(&path, false).at(&path)?);
+        inner.dir_dirty = true;
+        Ok(())
     }
 
     /// The largest leader epoch at or below `epoch`, and where it ends; (-1, -1) if that is not known.
@@ -452,7 +495,7 @@ impl UnifiedLog {
     pub fn on_become_leader(&self, epoch: i32) -> Result<(), LogError> {
         let mut inner = self.inner.lock();
         if inner.epochs.assign(epoch, self.log_end_offset()) {
-            self.write_epochs(&inner)?;
+            self.write_epochs(&mut inner)?;
         }
         Ok(())
     }
@@ -511,6 +554,30 @@ impl UnifiedLog {
         self.inner.lock().producers.producers().cloned().collect()
     }
 
+    /// Forgets producers that wrote nothing for so long and have no open transaction, now and from now on.
+    pub fn expire_producers(&self, now: Now, expiration_ms: i64) {
+        self.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);
+        self.inner.lock().producers.expire(now.wall_ms, expiration_ms);
+    }
+
+    fn producer_expiration_ms(&self) -> i64 {
+        self.producer_expiration_ms.load(Ordering::Relaxed)
+    }
+
+    /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
+    /// after this, and the append be made with the ticket ([`AppendOptions::transaction`]). `bumps_epochs`: the producer gets an
+    /// epoch with each transaction (KIP-890).
+    pub fn begin_verification(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        base_sequence: i32,
+        bumps_epochs: bool,
+    ) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        inner.producers.begin_verification(producer_id, producer_epoch, base_sequence, bumps_epochs)
+    }
+
     /// Bytes of all segments.
     pub fn size_in_bytes(&self) -> u64 {
         self.inner.lock().segments.iter().map(|s| s.size).sum()
@@ -543,12 +610,12 @@ impl UnifiedLog {
 
     /// Whether its directory is offline: a write or a sync failed there. Takes no lock.
     pub fn is_dir_offline(&self) -> bool {
-        self.committer.failed()
+        self.home.load().committer.failed()
     }
 
     /// Whether nothing can be written any more.
     pub fn is_offline(&self) -> bool {
-        self.committer.failed() || self.inner.lock().broken
+        self.home.load().committer.failed() || self.inner.lock().broken
     }
 
     /// A new configuration, from the next append on.
@@ -578,15 +645,29 @@ impl UnifiedLog {
         }
     }
 
+    /// Flushes what has waited for `flush.ms`; how long the rest may wait, in milliseconds. Only for `ack.durability=page-cache`: otherwise nothing waits.
+    pub(crate) fn flush_if_due(&self, now: Now) -> Option<u64> {
+        let flush_ms = u64::try_from(self.config.load().flush_ms).ok().filter(|ms| *ms < i64::MAX.unsigned_abs())?;
+        let mut inner = self.inner.lock();
+        let since = inner.unflushed_since_ms.filter(|_| inner.durability == AckDurability::PageCache)?;
+        let due = since.saturating_add(flush_ms);
+        if due > now.mono_ms {
+            return Some(due - now.mono_ms);
+        }
+        inner.flush = true;
+        self.submit(&mut inner);
+        None
+    }
+
     /// Writes everything that only memory has, and syncs it: the log is complete on disk. No append is taken after this.
     pub fn close(&self, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        if inner.broken || self.committer.failed() {
+        if inner.broken || self.home.load().committer.failed() {
             return Err(LogError::offline(&inner.dir));
         }
         inner.broken = true;
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
+        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
         self.write_snapshot(inner, self.log_end_offset(), true)?;
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if let Some(active) = inner.segments.last_mut() {
@@ -610,7 +691,7 @@ impl UnifiedLog {
         self.fs.rename(&inner.dir, to).at(to)?;
         inner.dir = to.to_path_buf();
         inner.cache.clear();
-        self.committer.parent_changed();
+        self.home.load().committer.parent_changed();
         Ok(())
     }
 }
@@ -624,24 +705,24 @@ impl Commit for UnifiedLog {
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if sync_active {
             (inner.active_dirty, inner.flush) = (false, false);
+            inner.unflushed_since_ms = None;
             files.extend(inner.segments.last().map(|s| Arc::clone(&s.file)));
         }
         let dir = std::mem::take(&mut inner.dir_dirty).then(|| inner.dir.clone());
-        Pending { files, dir, end_offset: self.log_end_offset(), truncations: inner.truncations }
+        let end_offset = self.log_end_offset();
+        let active_base = inner.segments.last().map_or(end_offset, |s| s.base_offset);
+        let synced_to = if inner.active_dirty { active_base } else { end_offset };
+        Pending { files, dir, end_offset, synced_to, truncations: inner.truncations }
     }
 
-    fn end_commit(&self, end_offset: i64, truncations: u64) {
+    fn end_commit(&self, pending: &Pending) {
         {
             let inner = self.inner.lock();
             // after a truncation in between its own commit is on the way
-            let end = if inner.truncations == truncations { end_offset } else { self.durable_end_offset() };
-            self.durable_end.fetch_max(end, Ordering::AcqRel);
-            let synced = if inner.durability == AckDurability::Fsync {
-                end
-            } else {
-                inner.segments.last().map_or(end, |s| s.base_offset).min(end)
-            };
-            self.recovery_point.fetch_max(synced, Ordering::AcqRel);
+            if inner.truncations == pending.truncations {
+                self.durable_end.fetch_max(pending.end_offset, Ordering::AcqRel);
+                self.recovery_point.fetch_max(pending.synced_to, Ordering::AcqRel);
+            }
         }
         if let Some(listener) = self.listener.get() {
             listener(LogEvent::Durable(self.durable_end_offset()));
@@ -681,6 +762,11 @@ fn rules_of(config: &TopicConfig) -> Rules {
     }
 }
 
+/// The size that a new segment's file gets at once.
+pub(crate) fn preallocated_bytes(config: &TopicConfig) -> u64 {
+    if config.preallocate { u64::from(config.segment_bytes.unsigned_abs()) } else { 0 }
+}
+
 /// The age at which a segment is closed: what is to be compacted in time must be closed in time.
 fn max_segment_ms(config: &TopicConfig) -> i64 {
     if config.cleanup_policy.compact { config.segment_ms.min(config.max_compaction_lag_ms) } else { config.segment_ms }
@@ -695,14 +781,18 @@ fn jitter_ms(config: &TopicConfig, seed: i64) -> i64 {
 }
 
 /// The marker in a control batch.
-fn marker_of(records: &Bytes) -> Result<Option<Marker>, LogError> {
+fn marker_of(records: &Bytes, check: TransactionCheck) -> Result<Option<Marker>, LogError> {
+    let transaction_version = match check {
+        TransactionCheck::Marker(version) => version,
+        TransactionCheck::Off | TransactionCheck::Ticket(_) => 0,
+    };
     let batch = BatchView::parse(records).ok();
-    Ok(batch.and_then(|b| recovery::marker(&b)))
+    Ok(batch.and_then(|b| recovery::marker(&b)).map(|marker| Marker { transaction_version, ..marker }))
 }
 
 /// The marker that a batch holds, if it is a control batch of a transaction.
 pub(crate) fn end_txn_marker(batch: &BatchView) -> Option<Marker> {
     let record = batch.records(DecompressLimit::default()).ok()?.next()?.ok()?;
     let m = EndTxnMarker::parse(&record).ok()??;
-    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch })
+    Some(Marker { committed: m.committed, coordinator_epoch: m.coordinator_epoch, transaction_version: 0 })
 }

@@ -53,7 +53,13 @@ impl Home {
     }
 
     fn options(&self) -> AppendOptions {
-        AppendOptions { leader_epoch: 0, now: self.clock.now(), origin: Origin::Client, produce_version: Some(11) }
+        AppendOptions {
+            leader_epoch: 0,
+            now: self.clock.now(),
+            origin: Origin::Client,
+            produce_version: Some(11),
+            transaction: Default::default(),
+        }
     }
 
     /// One batch per pair of key and value, in one segment of its own if `roll`.

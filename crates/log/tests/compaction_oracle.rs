@@ -132,7 +132,13 @@ fn fill(log: &UnifiedLog, seed: u64, sequences: &mut [i32; 4]) {
     for n in 0..600 {
         let now = clock.now();
         let producer = random.below(4);
-        let options = |origin| AppendOptions { leader_epoch: 0, now, origin, produce_version: None };
+        let options = |origin| AppendOptions {
+            leader_epoch: 0,
+            now,
+            origin,
+            produce_version: None,
+            transaction: Default::default(),
+        };
         if open[producer] && random.below(3) == 0 {
             let marker = EndTxnMarker { committed: random.below(2) == 0, coordinator_epoch: 0 };
             let batch = marker.to_batch(0, now.wall_ms, 1000 + producer as i64, 0, 0).unwrap();
@@ -159,7 +165,13 @@ fn fill(log: &UnifiedLog, seed: u64, sequences: &mut [i32; 4]) {
         let now = clock.now();
         let marker = EndTxnMarker { committed: true, coordinator_epoch: 0 };
         let batch = marker.to_batch(0, now.wall_ms, 1000 + producer as i64, 0, 0).unwrap();
-        let o = AppendOptions { leader_epoch: 0, now, origin: Origin::Coordinator, produce_version: None };
+        let o = AppendOptions {
+            leader_epoch: 0,
+            now,
+            origin: Origin::Coordinator,
+            produce_version: None,
+            transaction: Default::default(),
+        };
         log.append_as_leader(batch, o).unwrap();
     }
     while log.recovery_point() < log.log_end_offset() {

@@ -71,7 +71,11 @@ impl Logs {
 
     /// As SIGKILL does: nothing is completed.
     fn crash(&mut self) {
-        self.manager = None;
+        let gone = self.manager.take().map(|m| Arc::downgrade(&m));
+        // its housekeeping may be at work just now
+        while gone.as_ref().is_some_and(|m| m.strong_count() > 0) {
+            std::thread::yield_now();
+        }
     }
 
     fn restart(&mut self) {
@@ -112,7 +116,13 @@ fn batch(values: &[Vec<u8>], timestamp: i64, producer: Option<(i64, i16, i32)>) 
 fn append(log: &UnifiedLog, records: Bytes) -> Result<AppendInfo, LogError> {
     log.append_as_leader(
         records,
-        AppendOptions { leader_epoch: 3, now: NOW, origin: Origin::Client, produce_version: Some(9) },
+        AppendOptions {
+            leader_epoch: 3,
+            now: NOW,
+            origin: Origin::Client,
+            produce_version: Some(9),
+            transaction: milena_log::TransactionCheck::Off,
+        },
     )
 }
 

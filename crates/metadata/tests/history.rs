@@ -210,7 +210,7 @@ proptest! {
         let cluster = Cluster::start(level);
         let mirror = Arc::new(Mirror::default());
         let mut loader = MetadataLoader::new(MetadataCache::default());
-        loader.add_publisher(mirror.clone());
+        loader.add_publisher(mirror);
         let mut snapshot = None;
         for (n, step) in steps.iter().enumerate() {
             run(&cluster, step);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milena_common::TopicPartition;
-use milena_log::{AppendInfo, Origin};
+use milena_log::{AppendInfo, Origin, TransactionCheck};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ReplicaError;
@@ -18,6 +18,8 @@ pub struct AppendPart {
     pub partition: TopicPartition,
     /// Batches as they came; their offsets are stamped.
     pub records: Bytes,
+    /// What must be so for records of a transaction.
+    pub transaction: TransactionCheck,
 }
 
 /// What to append, and how.

@@ -108,6 +108,7 @@ fn log_code(error: &LogError) -> ErrorCode {
         LogError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         LogError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         LogError::CoordinatorFenced { .. } => ErrorCode::TransactionCoordinatorFenced,
+        LogError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
         LogError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         LogError::Storage { .. } | LogError::Locked { .. } => ErrorCode::KafkaStorageError,
         LogError::Corrupt { .. } => ErrorCode::CorruptMessage,

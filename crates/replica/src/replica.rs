@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use milena_common::config::TopicConfig;
 use milena_common::{Clock, Now, TopicPartition, Uuid};
-use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, Origin, UnifiedLog};
+use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, Origin, TransactionCheck, UnifiedLog};
 use milena_metadata::image::PartitionImage;
 use parking_lot::RwLock;
 
@@ -133,6 +133,7 @@ impl Replica {
         acks: i16,
         origin: Origin,
         produce_version: Option<i16>,
+        transaction: TransactionCheck,
         now: Now,
     ) -> Result<AppendInfo, ReplicaError> {
         let size = records.len();
@@ -144,7 +145,8 @@ impl Replica {
             if acks == -1 && !state.has_enough_in_sync() {
                 return Err(ReplicaError::NotEnoughReplicas);
             }
-            let options = AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version };
+            let options =
+                AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version, transaction };
             self.log.append_as_leader(records, options)?
         };
         if !info.duplicate {

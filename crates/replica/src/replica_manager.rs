@@ -86,7 +86,7 @@ impl ReplicaManager {
         let mut replicas = Vec::with_capacity(if acks == 0 { 0 } else { parts.len() });
         for (index, part) in parts.into_iter().enumerate() {
             let appended = self.find(&part.partition).and_then(|replica| {
-                let info = replica.append(part.records, acks, origin, produce_version, now)?;
+                let info = replica.append(part.records, acks, origin, produce_version, part.transaction, now)?;
                 if acks != 0 {
                     replicas.push((index, replica));
                 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use milena_common::Clock;
 use milena_common::config::BrokerConfig;
-use milena_coordinator::GroupCoordinator;
+use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
 use milena_metadata::{Controller, MetadataCache};
 use milena_raft::RaftNode;
 use milena_replica::ReplicaManager;
@@ -15,6 +15,7 @@ use milena_replica::ReplicaManager;
 use crate::auto_topics::AutoTopics;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
+use crate::txn_markers::LocalMarkers;
 
 /// See the module.
 pub(crate) struct Broker {
@@ -39,11 +40,15 @@ pub(crate) struct Broker {
     pub(crate) groups: GroupCoordinator,
     /// How fast clients are, and may be.
     pub(crate) quotas: Quotas,
+    pub(crate) transactions: TransactionCoordinator,
+    /// The ends of transactions on their way to this broker's partitions.
+    pub(crate) markers: Arc<LocalMarkers>,
 }
 
 impl Broker {
     /// Ends what waits inside the coordinators and for records: whoever is parked there is answered.
     pub(crate) fn stop_coordinators(&self) {
+        self.transactions.shutdown();
         self.groups.shutdown();
         self.replicas.shutdown();
     }

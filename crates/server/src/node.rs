@@ -11,7 +11,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use milena_common::config::{BrokerConfig, EndPoint, TopicConfig};
 use milena_common::{Clock, ConfigError, SystemClock, Uuid};
-use milena_coordinator::{GroupConfig, GroupCoordinator};
+use milena_coordinator::{GroupConfig, GroupCoordinator, TransactionCoordinator, TxnConfig};
 use milena_log::checkpoint;
 use milena_log::fs::RealFs;
 use milena_log::{CleanerOptions, LogError, LogManager, LogManagerOptions};
@@ -25,9 +25,9 @@ use tokio::task::JoinHandle;
 
 use crate::auto_topics::AutoTopics;
 use crate::broker::Broker;
+use crate::coordinator_log::CoordinatorLog;
+use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
-use crate::group_log::GroupLog;
-use crate::group_publisher::GroupPublisher;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
@@ -35,6 +35,7 @@ use crate::quota::Quotas;
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
+use crate::txn_markers::{CoordinatorMarkers, FreshIds, LocalMarkers};
 
 /// How long connections and coordinators get to end at shutdown.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -113,9 +114,23 @@ impl Node {
             quorum.cache.clone(),
             Arc::clone(&clock),
         );
-        let group_log = Arc::new(GroupLog::new(&config, Arc::clone(&replicas)));
+        let group_log = Arc::new(CoordinatorLog::of_groups(&config, Arc::clone(&replicas)));
         let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
-        let group_publisher = GroupPublisher::new(config.node_id, groups.clone());
+        let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone());
+        let markers = Arc::new(LocalMarkers {
+            replicas: Arc::clone(&replicas),
+            groups: groups.clone(),
+            metadata: quorum.cache.clone(),
+            clock: Arc::clone(&clock),
+        });
+        let transactions = TransactionCoordinator::new(
+            TxnConfig::from(&*config),
+            Arc::new(CoordinatorLog::of_transactions(&config, Arc::clone(&replicas))),
+            Arc::new(CoordinatorMarkers(Arc::clone(&markers))),
+            Arc::new(FreshIds(Arc::clone(&producer_ids))),
+            Arc::clone(&clock),
+        );
+        let coordinators = CoordinatorPublisher::new(config.node_id, groups.clone(), transactions.clone());
         let broker = Arc::new(Broker {
             node_id: config.node_id,
             cluster_id: storage.cluster_id,
@@ -129,12 +144,14 @@ impl Node {
             groups,
             quotas: Quotas::new(&config),
             auto_topics: AutoTopics::new(quorum.controller.clone()),
-            producer_ids: ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone()),
+            producer_ids,
+            transactions,
+            markers,
         });
 
         let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
-            vec![Arc::new(dynamic_config), replicas, Arc::new(group_publisher)];
+            vec![Arc::new(dynamic_config), replicas, Arc::new(coordinators)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
         let mut following = {
             let quorum = Arc::clone(&quorum);
@@ -314,6 +331,7 @@ impl Storage {
         let properties = check_formatted(&dirs, config.node_id)?;
         let previous_broker_epoch = previous_broker_epoch(&dirs);
         let logs = LogManager::open(log_options(config, dirs, clock), &|_| default_topic_config(config))?;
+        set_producer_expiration(&logs, config);
         let log = logs.open_metadata_log(&metadata_dir, metadata_topic_config(config)?)?;
         let raft_log = Arc::new(UnifiedRaftLog::new(log, Arc::new(RealFs), Arc::clone(clock))?);
         let known = logs.dirs();
@@ -321,7 +339,7 @@ impl Storage {
         Ok(Storage {
             cluster_id: properties.cluster_id,
             metadata_directory_id: id_of(&metadata_dir),
-            directories: known.iter().map(|d| d.id).collect(),
+            directories: known.iter().filter(|d| d.online).map(|d| d.id).collect(),
             bootstrap: storage_format::read_bootstrap(&metadata_dir)?.unwrap_or_default(),
             logs,
             raft_log,
@@ -376,6 +394,12 @@ fn log_options(config: &BrokerConfig, dirs: Vec<PathBuf>, clock: &Arc<dyn Clock>
         producer_expiration_ms: config.producer_id_expiration_ms.into(),
         clock: Arc::clone(clock),
     }
+}
+
+/// When idle producers are forgotten.
+pub(crate) fn set_producer_expiration(logs: &LogManager, config: &BrokerConfig) {
+    let check_ms = u64::try_from(config.producer_id_expiration_check_interval_ms).unwrap_or(1);
+    logs.set_producer_expiration(config.producer_id_expiration_ms.into(), check_ms);
 }
 
 /// What compaction may use.

@@ -219,7 +219,7 @@ fn the_log_on_files_passes_the_suite() {
         let dir = tempfile::tempdir().expect("a directory");
         format(dir.path());
         let (_logs, log) = open_logs(dir.path());
-        test(&log);
+        test(log.as_ref());
     }
 }
 

@@ -10,8 +10,8 @@ config_def! {
     /// The configuration of one node: every key of Kafka 4.3 and of 3.3, and ours.
     pub struct BrokerConfig;
 
-    "add.partitions.to.txn.retry.backoff.max.ms" => add_partitions_to_txn_retry_backoff_max_ms: i32 = "100", AtLeast(0), ReadOnly Public idle, "Longest wait before the broker asks the transaction coordinator again about a partition.";
-    "add.partitions.to.txn.retry.backoff.ms" => add_partitions_to_txn_retry_backoff_ms: i32 = "20", AtLeast(1), ReadOnly Public idle, "First wait before the broker asks the transaction coordinator again about a partition.";
+    "add.partitions.to.txn.retry.backoff.max.ms" => add_partitions_to_txn_retry_backoff_max_ms: i32 = "100", AtLeast(0), ReadOnly Public live, "Longest wait before the broker asks the transaction coordinator again about a partition.";
+    "add.partitions.to.txn.retry.backoff.ms" => add_partitions_to_txn_retry_backoff_ms: i32 = "20", AtLeast(1), ReadOnly Public live, "First wait before the broker asks the transaction coordinator again about a partition.";
     "advertised.listeners" => advertised_listeners: Option<Vec<String>> = null, SomeElements, ReadOnly Public live, "Addresses that clients are told to connect to; without it, those of listeners.";
     "alter.config.policy.class.name" => alter_config_policy_class_name: Option<Class> = null, Any, ReadOnly Public idle, "Class that may refuse a change of configuration.";
     "alter.log.dirs.replication.quota.window.num" => alter_log_dirs_replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public idle, "Samples kept for the quota on moves between data directories.";
@@ -156,7 +156,7 @@ config_def! {
     "log.dir.failure.timeout.ms" => log_dir_failure_timeout_ms: i64 = "30000", AtLeast(1), ReadOnly Public idle, "A broker that cannot tell the controller about a failed directory within this time stops.";
     "log.dirs" => log_dirs: Option<Vec<String>> = null, SomeElements, ReadOnly Public live, "Data directories, separated by commas.";
     "log.flush.interval.messages" => log_flush_interval_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "Records after which a log is forced to disk.";
-    "log.flush.interval.ms" => log_flush_interval_ms: Option<i64> = null, Any, ClusterWide Public idle, "Time after which a log is forced to disk.";
+    "log.flush.interval.ms" => log_flush_interval_ms: Option<i64> = null, Any, ClusterWide Public live, "Time after which a log is forced to disk.";
     "log.flush.offset.checkpoint.interval.ms" => log_flush_offset_checkpoint_interval_ms: i32 = "60000", AtLeast(0), ReadOnly Public live, "How often the recovery points are written down.";
     "log.flush.scheduler.interval.ms" => log_flush_scheduler_interval_ms: i64 = "9223372036854775807", Any, ReadOnly Public idle, "How often logs are looked at for flushing.";
     "log.flush.start.offset.checkpoint.interval.ms" => log_flush_start_offset_checkpoint_interval_ms: i32 = "60000", AtLeast(0), ReadOnly Public idle, "How often the log start offsets are written down.";
@@ -171,7 +171,7 @@ config_def! {
     "log.message.timestamp.before.max.ms" => log_message_timestamp_before_max_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public live, "How far a producer's timestamp may lie in the past.";
     "log.message.timestamp.difference.max.ms" => log_message_timestamp_difference_max_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Legacy idle, "How far a producer's timestamp may lie off, before 3.6.";
     "log.message.timestamp.type" => log_message_timestamp_type: TimestampType = "CreateTime", OneOf(&["CreateTime", "LogAppendTime"]), ClusterWide Public live, "Whose clock stamps records: CreateTime or LogAppendTime.";
-    "log.preallocate" => log_preallocate: bool = "false", Any, ClusterWide Public idle, "A new segment file gets its full size at once.";
+    "log.preallocate" => log_preallocate: bool = "false", Any, ClusterWide Public live, "A new segment file gets its full size at once.";
     "log.retention.bytes" => log_retention_bytes: i64 = "-1", Any, ClusterWide Public live, "Bytes of a partition above which its oldest segments are deleted; -1 is no bound.";
     "log.retention.check.interval.ms" => log_retention_check_interval_ms: i64 = "300000", AtLeast(1), ReadOnly Public live, "How often logs are looked at for deletion.";
     "log.retention.hours" => log_retention_hours: i32 = "168", Any, ReadOnly Public live, "Age at which records are deleted, if neither minutes nor ms are given.";
@@ -229,7 +229,7 @@ config_def! {
     "password.encoder.secret" => password_encoder_secret: Option<Password> = null, Any, ReadOnly Legacy idle, "On ZooKeeper: secret for stored passwords.";
     "principal.builder.class" => principal_builder_class: Class = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", Any, PerBroker Public idle, "Class that names the user of a connection.";
     "process.roles" => process_roles: Vec<String> = "", EachOf(&["broker", "controller"]), ReadOnly Public live, "What this node is: broker, controller, or both.";
-    "producer.id.expiration.check.interval.ms" => producer_id_expiration_check_interval_ms: i32 = "600000", AtLeast(1), ReadOnly Internal idle, "How often idle producers are looked for.";
+    "producer.id.expiration.check.interval.ms" => producer_id_expiration_check_interval_ms: i32 = "600000", AtLeast(1), ReadOnly Internal live, "How often idle producers are looked for.";
     "producer.id.expiration.ms" => producer_id_expiration_ms: i32 = "86400000", AtLeast(1), ClusterWide Public live, "An idempotent producer that is idle for so long is forgotten.";
     "producer.purgatory.purge.interval.requests" => producer_purgatory_purge_interval_requests: i32 = "1000", Any, ReadOnly Public idle, "Finished waiters after which the produce purgatory is tidied.";
     "queued.max.request.bytes" => queued_max_request_bytes: i64 = "-1", Any, ReadOnly Public idle, "Most bytes of requests in memory; -1 is no bound.";
@@ -375,17 +375,17 @@ config_def! {
     "ssl.truststore.password" => ssl_truststore_password: Option<Password> = null, Any, PerBroker Public idle, "Password of that file.";
     "ssl.truststore.type" => ssl_truststore_type: String = "JKS", Any, PerBroker Public idle, "Format of that file: JKS, PKCS12 or PEM.";
     "telemetry.max.bytes" => telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of metrics that a client may push at once.";
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public idle, "How often transactions that took too long are looked for.";
-    "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public idle, "Longest transaction that a producer may ask for.";
-    "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public idle, "A partition asks the coordinator whether it belongs to the transaction.";
-    "transaction.remove.expired.transaction.cleanup.interval.ms" => transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "3600000", AtLeast(1), ReadOnly Public idle, "How often expired transactional ids are removed.";
-    "transaction.state.log.load.buffer.size" => transaction_state_log_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public idle, "Bytes read at a time when transactions are loaded.";
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public live, "How often transactions that took too long are looked for.";
+    "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public live, "Longest transaction that a producer may ask for.";
+    "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public live, "A partition asks the coordinator whether it belongs to the transaction.";
+    "transaction.remove.expired.transaction.cleanup.interval.ms" => transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "3600000", AtLeast(1), ReadOnly Public live, "How often expired transactional ids are removed.";
+    "transaction.state.log.load.buffer.size" => transaction_state_log_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public live, "Bytes read at a time when transactions are loaded.";
     "transaction.state.log.min.isr" => transaction_state_log_min_isr: i32 = "2", AtLeast(1), ReadOnly Public live, "In-sync replicas that the transaction topic needs.";
     "transaction.state.log.num.partitions" => transaction_state_log_num_partitions: i32 = "50", AtLeast(1), ReadOnly Public live, "Partitions of the transaction topic; not to be changed later.";
     "transaction.state.log.replication.factor" => transaction_state_log_replication_factor: i16 = "3", AtLeast(1), ReadOnly Public live, "Replicas of the transaction topic.";
     "transaction.state.log.segment.bytes" => transaction_state_log_segment_bytes: i32 = "104857600", AtLeast(1), ReadOnly Public live, "Segment size of the transaction topic.";
-    "transaction.two.phase.commit.enable" => transaction_two_phase_commit_enable: bool = "false", Any, ReadOnly Public idle, "Producers may take part in two-phase commits.";
-    "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", AtLeast(1), ReadOnly Public idle, "A transactional id that is idle for so long is forgotten.";
+    "transaction.two.phase.commit.enable" => transaction_two_phase_commit_enable: bool = "false", Any, ReadOnly Public live, "Producers may take part in two-phase commits.";
+    "transactional.id.expiration.ms" => transactional_id_expiration_ms: i32 = "604800000", AtLeast(1), ReadOnly Public live, "A transactional id that is idle for so long is forgotten.";
     "unclean.leader.election.enable" => unclean_leader_election_enable: bool = "false", Any, ClusterWide Public live, "A replica that lacks records may become leader if no other is left; records are lost.";
     "unclean.leader.election.interval.ms" => unclean_leader_election_interval_ms: i64 = "300000", AtLeast(1), ReadOnly Internal idle, "How often the controller looks for partitions that need such a leader.";
     "unstable.api.versions.enable" => unstable_api_versions_enable: bool = "false", Any, ReadOnly Internal idle, "Versions of requests that are not final are offered.";

@@ -16,7 +16,7 @@ config_def! {
     "delete.retention.ms" => delete_retention_ms: i64 = "86400000", AtLeast(0), ClusterWide Public live, "How long a deletion marker survives compaction.";
     "file.delete.delay.ms" => file_delete_delay_ms: i64 = "60000", AtLeast(0), ClusterWide Public live, "Wait before the files of a deleted segment are removed.";
     "flush.messages" => flush_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "Records after which the log is forced to disk.";
-    "flush.ms" => flush_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public idle, "Time after which the log is forced to disk.";
+    "flush.ms" => flush_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public live, "Time after which the log is forced to disk.";
     "follower.replication.throttled.replicas" => follower_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public idle, "Replicas whose fetching is throttled: partition:broker, or *.";
     "index.interval.bytes" => index_interval_bytes: i32 = "4096", AtLeast(0), ClusterWide Public live, "Bytes of records between two index entries.";
     "internal.segment.bytes" => internal_segment_bytes: Option<i32> = null, Any, ClusterWide Internal live, "Segment size without a lower bound, for tests.";
@@ -34,7 +34,7 @@ config_def! {
     "min.cleanable.dirty.ratio" => min_cleanable_dirty_ratio: f64 = "0.5", Fraction(0.0, 1.0), ClusterWide Public live, "Share of not yet compacted bytes at which the log is compacted.";
     "min.compaction.lag.ms" => min_compaction_lag_ms: i64 = "0", AtLeast(0), ClusterWide Public live, "A record stays at least so long before compaction.";
     "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public live, "In-sync replicas without which acks=all is refused.";
-    "preallocate" => preallocate: bool = "false", Any, ClusterWide Public idle, "A new segment file gets its full size at once.";
+    "preallocate" => preallocate: bool = "false", Any, ClusterWide Public live, "A new segment file gets its full size at once.";
     "remote.log.copy.disable" => remote_log_copy_disable: bool = "false", Any, ClusterWide Public idle, "Nothing more is copied to remote storage.";
     "remote.log.delete.on.disable" => remote_log_delete_on_disable: bool = "false", Any, ClusterWide Public idle, "Switching remote storage off deletes what is there.";
     "remote.storage.enable" => remote_storage_enable: bool = "false", Any, ClusterWide Public idle, "Closed segments are copied to remote storage.";

@@ -191,6 +191,13 @@ impl Hard {
     }
 
     fn remove_offset(&mut self, group: &Arc<str>, topic: &Arc<str>, partition: i32) {
+        // Open transactions that committed it before it was removed do not bring it back.
+        let same =
+            |pending: &PendingOffset| (&pending.group, &pending.topic, pending.partition) == (group, topic, partition);
+        self.pending.retain(|_, of_producer| {
+            of_producer.retain(|pending| !same(pending));
+            !of_producer.is_empty()
+        });
         let Some(recorded) = self.groups.get_mut(group) else {
             return;
         };

@@ -16,6 +16,7 @@ pub(crate) mod record;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod txn_offsets;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -243,6 +244,7 @@ impl StateMachine for GroupShard {
 
 impl Shard for GroupShard {
     type Parked = Parked;
+    type Effect = std::convert::Infallible;
 
     fn encode(record: &GroupRecord) -> Result<CoordinatorRecord, ErrorCode> {
         record.encode()

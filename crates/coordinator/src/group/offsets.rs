@@ -87,7 +87,16 @@ impl GroupShard {
         let generation_id = request.generation_id_or_member_epoch;
         if let Some(group) = self.hard.consumer_group(&request.group_id) {
             let instance_id = request.group_instance_id.as_deref();
-            return group.validate_offset_commit(&request.member_id, instance_id, generation_id, false, cx.api_version);
+            let partitions = (request.topics.iter())
+                .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.topic_id, partition.partition_index)));
+            return group.validate_offset_commit(
+                &request.member_id,
+                instance_id,
+                generation_id,
+                false,
+                cx.api_version,
+                partitions,
+            );
         }
         if let Some(group) = self.soft.groups.get(request.group_id.as_str()) {
             return group.validate_offset_commit(
@@ -109,7 +118,7 @@ impl GroupShard {
         }
     }
 
-    fn is_metadata_too_large(&self, metadata: &str) -> bool {
+    pub(super) fn is_metadata_too_large(&self, metadata: &str) -> bool {
         metadata.len() > i16::MAX as usize
             || metadata.len() > self.config.offset_metadata_max_bytes
                 && metadata.encode_utf16().count() > self.config.offset_metadata_max_bytes

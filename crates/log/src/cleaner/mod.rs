@@ -84,6 +84,8 @@ struct State {
     busy: HashSet<TopicPartition>,
     /// Logs that cannot be cleaned: damaged.
     uncleanable: HashSet<TopicPartition>,
+    /// Logs that move to another directory.
+    paused: HashSet<TopicPartition>,
     /// Bytes that were read and written since `window_start_ms`, for the limit per second.
     window_bytes: f64,
     window_start_ms: u64,
@@ -110,6 +112,20 @@ impl LogCleaner {
     /// The log was deleted: its name may come again.
     pub fn forget(&self, tp: &TopicPartition) {
         self.state.lock().uncleanable.remove(tp);
+    }
+
+    /// No round begins on the log any more; one may still run.
+    pub fn pause(&self, tp: &TopicPartition) {
+        self.state.lock().paused.insert(tp.clone());
+    }
+
+    pub fn resume(&self, tp: &TopicPartition) {
+        self.state.lock().paused.remove(tp);
+    }
+
+    /// Whether a round runs on the log.
+    pub fn is_busy(&self, tp: &TopicPartition) -> bool {
+        self.state.lock().busy.contains(tp)
     }
 
     /// Runs a round on the dirtiest log, if one is due; `sleep` waits that many milliseconds and says whether to go on.
@@ -148,7 +164,7 @@ impl LogCleaner {
             .collect();
         due.sort_by(|(_, _, a), (_, _, b)| b.ratio.total_cmp(&a.ratio));
         let mut state = self.state.lock();
-        due.into_iter().find(|(tp, _, _)| state.busy.insert(tp.clone()))
+        due.into_iter().find(|(tp, _, _)| !state.paused.contains(tp) && state.busy.insert(tp.clone()))
     }
 
     fn clean(

@@ -18,6 +18,7 @@ use super::plan::Plan;
 use super::round::{self, CleanedRound, Means, Stopped};
 use crate::committer::Committer;
 use crate::fs::Fs;
+use crate::producer_state::TransactionCheck;
 use crate::testing::sim_fs::SimFs;
 use crate::unified_log::{AppendOptions, LogOptions, UnifiedLog};
 use crate::validate::Origin;
@@ -137,8 +138,13 @@ impl World {
             batch.append(START + self.ms, Some(&key), value.as_deref(), &headers).unwrap();
             records.push((key, value));
         }
-        let options =
-            AppendOptions { leader_epoch: 5, now: self.now(), origin: Origin::Client, produce_version: Some(11) };
+        let options = AppendOptions {
+            leader_epoch: 5,
+            now: self.now(),
+            origin: Origin::Client,
+            produce_version: Some(11),
+            transaction: TransactionCheck::Off,
+        };
         let first = self.log.append_as_leader(batch.build(0).unwrap(), options).unwrap().first_offset;
         for (offset, (key, value)) in (first..).zip(records) {
             if transactional {
@@ -155,8 +161,13 @@ impl World {
         self.ms += 1;
         let marker = EndTxnMarker { committed, coordinator_epoch: 1 };
         let batch = marker.to_batch(0, START + self.ms, producer, 0, 5).unwrap();
-        let options =
-            AppendOptions { leader_epoch: 5, now: self.now(), origin: Origin::Coordinator, produce_version: None };
+        let options = AppendOptions {
+            leader_epoch: 5,
+            now: self.now(),
+            origin: Origin::Coordinator,
+            produce_version: None,
+            transaction: TransactionCheck::Off,
+        };
         self.log.append_as_leader(batch, options).unwrap();
         if committed {
             self.visible.extend(records.into_iter().map(|(o, k, v)| (o, (k, v))));

@@ -129,20 +129,24 @@ impl UnifiedLog {
         let exchanged = self.exchange_files(&dir, sources, cleaned.base_offset);
         let doomed = exchanged.inspect_err(|_| {
             inner.broken = true;
-            self.committer.fail();
+            self.home.load().committer.fail();
         })?;
         inner.segments.splice(at..at + sources.len(), [cleaned]);
         let end = inner.segments.get(at + 1).map_or(self.log_end_offset(), |next| next.base_offset);
         inner.cache.drop_before(end);
         drop(guard);
         // what was replaced is gone for good only if the names are on disk
-        self.fs.sync_dir(&dir).at(&dir).inspect_err(|_| self.committer.fail())?;
+        self.fs.sync_dir(&dir).at(&dir).inspect_err(|_| self.home.load().committer.fail())?;
         Ok(Some(doomed))
     }
 
     /// Where the sources stand, if they still do.
     fn place_of(&self, inner: &Inner, view: &CleanView, sources: &[Source]) -> Option<usize> {
-        if inner.broken || self.committer.failed() || inner.truncations != view.truncations || inner.dir != view.dir {
+        if inner.broken
+            || self.home.load().committer.failed()
+            || inner.truncations != view.truncations
+            || inner.dir != view.dir
+        {
             return None;
         }
         let first = sources.first()?.base_offset;
@@ -183,8 +187,8 @@ impl UnifiedLog {
     }
 
     /// The file that says up to where logs of the directory were cleaned.
-    pub(crate) fn clean_offsets(&self) -> &CleanOffsets {
-        &self.clean_offsets
+    pub(crate) fn clean_offsets(&self) -> Arc<CleanOffsets> {
+        Arc::clone(&self.home.load().clean_offsets)
     }
 
     pub(crate) fn file_system(&self) -> &dyn Fs {

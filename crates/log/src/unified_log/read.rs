@@ -6,8 +6,9 @@ use std::path::Path;
 
 use milena_protocol::records::{BatchView, DecompressLimit};
 
-use super::{ReadData, TimestampOffset, UnifiedLog};
+use super::{Inner, ReadData, TimestampOffset, UnifiedLog};
 use crate::error::LogError;
+use crate::segment::SegmentReader;
 
 impl UnifiedLog {
     /// Whole batches from `start_offset` on, below `upper_bound_offset`, at most `max_bytes` of them; with `min_one_batch` the first comes
@@ -31,31 +32,34 @@ impl UnifiedLog {
         if start_offset >= upper_bound_offset.min(log_end) || (max_bytes == 0 && !min_one_batch) {
             return Ok(nothing);
         }
-        let readers = {
+        let found = {
             let inner = self.inner.lock();
-            if let Some(data) = inner.cache.read(start_offset, max_bytes, upper_bound_offset, min_one_batch) {
-                return Ok(data);
-            }
-            let first = inner.segments.partition_point(|s| s.base_offset <= start_offset).saturating_sub(1);
-            // a compacted segment may end before the offset that is asked for: the next one has it then
-            let mut readers: Vec<_> = Vec::new();
-            for s in inner.segments.iter().skip(first).filter(|s| s.size > 0).take(2) {
-                readers.push(s.reader(&inner.dir, start_offset));
-            }
-            readers
+            self.find(&inner, start_offset, max_bytes, upper_bound_offset, min_one_batch)
         };
-        for reader in readers {
-            match reader.read(start_offset, max_bytes, upper_bound_offset, min_one_batch)? {
-                // too large for the caller: what follows must not come in its place
-                Some(found) if found.records.is_empty() => return Ok(nothing),
-                Some(found) => return Ok(ReadData { records: vec![found.records], next_offset: found.next_offset }),
-                None => {}
-            }
-            if reader.base_offset >= upper_bound_offset {
-                break;
-            }
+        read_found(found, start_offset, max_bytes, upper_bound_offset, min_one_batch)
+    }
+
+    /// As [`UnifiedLog::read`], for who holds the lock.
+    pub(super) fn read_locked(
+        &self,
+        inner: &Inner,
+        start_offset: i64,
+        max_bytes: usize,
+        upper_bound_offset: i64,
+        min_one_batch: bool,
+    ) -> Result<ReadData, LogError> {
+        let found = self.find(inner, start_offset, max_bytes, upper_bound_offset, min_one_batch);
+        read_found(found, start_offset, max_bytes, upper_bound_offset, min_one_batch)
+    }
+
+    fn find(&self, inner: &Inner, offset: i64, max_bytes: usize, upper_bound: i64, min_one: bool) -> Found {
+        if let Some(data) = inner.cache.read(offset, max_bytes, upper_bound, min_one) {
+            return Found::InMemory(data);
         }
-        Ok(nothing)
+        let first = inner.segments.partition_point(|s| s.base_offset <= offset).saturating_sub(1);
+        // a compacted segment may end before the offset that is asked for: the next one has it then
+        let near = inner.segments.iter().skip(first).filter(|s| s.size > 0).take(2);
+        Found::OnDisk(near.map(|s| s.reader(&inner.dir, offset)).collect())
     }
 
     /// The first record whose timestamp is at least `timestamp`, if there is one.
@@ -120,6 +124,38 @@ impl UnifiedLog {
             None => Ok(None),
         }
     }
+}
+
+/// Where a read finds what it wants.
+enum Found {
+    InMemory(ReadData),
+    OnDisk(Vec<SegmentReader>),
+}
+
+fn read_found(
+    found: Found,
+    offset: i64,
+    max_bytes: usize,
+    upper_bound: i64,
+    min_one: bool,
+) -> Result<ReadData, LogError> {
+    let nothing = ReadData { records: Vec::new(), next_offset: offset };
+    let readers = match found {
+        Found::InMemory(data) => return Ok(data),
+        Found::OnDisk(readers) => readers,
+    };
+    for reader in readers {
+        match reader.read(offset, max_bytes, upper_bound, min_one)? {
+            // too large for the caller: what follows must not come in its place
+            Some(found) if found.records.is_empty() => return Ok(nothing),
+            Some(found) => return Ok(ReadData { records: vec![found.records], next_offset: found.next_offset }),
+            None => {}
+        }
+        if reader.base_offset >= upper_bound {
+            break;
+        }
+    }
+    Ok(nothing)
 }
 
 /// The first record of a batch that passes: its timestamp and offset.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use milena_common::Now;
 
-use super::{Inner, UnifiedLog};
+use super::{Inner, UnifiedLog, preallocated_bytes};
 use crate::error::LogError;
 use crate::recovery;
 use crate::segment::Segment;
@@ -26,7 +26,7 @@ impl UnifiedLog {
             self.log_start.store(offset, Ordering::Release);
             self.high_watermark.fetch_max(offset, Ordering::AcqRel);
             if inner.epochs.truncate_from_start(offset) {
-                self.write_epochs(&inner)?;
+                self.write_epochs(&mut inner)?;
             }
             let inner = &mut *inner;
             inner.cache.drop_before(offset);
@@ -59,10 +59,11 @@ impl UnifiedLog {
         }
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
         let config = self.config.load();
         let keep = inner.segments.partition_point(|s| s.base_offset <= offset).max(1);
-        for dropped in inner.segments.drain(keep..).collect::<Vec<_>>() {
+        // the last one first: a crash in between leaves a shorter log, not one with a hole
+        for dropped in inner.segments.drain(keep..).rev().collect::<Vec<_>>() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
         if inner.segments.first().is_some_and(|s| s.base_offset > offset) {
@@ -79,11 +80,12 @@ impl UnifiedLog {
     pub fn truncate_fully_and_start_at(&self, offset: i64, now: Now) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        self.clean_offsets.truncate(&self.topic_partition, offset)?;
-        for dropped in std::mem::take(&mut inner.segments) {
+        self.home.load().clean_offsets.truncate(&self.topic_partition, offset)?;
+        for dropped in std::mem::take(&mut inner.segments).into_iter().rev() {
             recovery::remove_segment(&*self.fs, &inner.dir, dropped.base_offset)?;
         }
-        inner.segments.push(Segment::create(&*self.fs, &inner.dir, offset, now.wall_ms)?);
+        let bytes = preallocated_bytes(&self.config.load());
+        inner.segments.push(Segment::create(&*self.fs, &inner.dir, offset, now.wall_ms, bytes)?);
         inner.dir_dirty = true;
         inner.epochs.clear();
         self.log_start.store(offset, Ordering::Release);
@@ -97,12 +99,12 @@ impl UnifiedLog {
         self.write_epochs(inner)?;
         recovery::remove_snapshots_from(&*self.fs, &inner.dir, end)?;
         inner.producers =
-            recovery::producer_state(&*self.fs, &inner.dir, &inner.segments, end, now, self.producer_expiration_ms)?;
+            recovery::producer_state(&*self.fs, &inner.dir, &inner.segments, end, now, self.producer_expiration_ms())?;
         self.log_end.store(end, Ordering::Release);
         self.durable_end.fetch_min(end, Ordering::AcqRel);
         self.recovery_point.fetch_min(end, Ordering::AcqRel);
         self.high_watermark.fetch_min(end, Ordering::AcqRel);
-        inner.active_dirty = true;
+        (inner.active_dirty, inner.dir_dirty) = (true, true);
         self.submit(inner);
         Ok(())
     }
@@ -115,9 +117,9 @@ impl UnifiedLog {
         let high_watermark = self.high_watermark();
         let mut excess = match config.retention_bytes {
             limit if limit >= 0 && config.cleanup_policy.delete => {
-                inner.segments.iter().map(|s| s.size).sum::<u64>().saturating_sub(limit.unsigned_abs())
+                inner.segments.iter().map(|s| s.size).sum::<u64>().checked_sub(limit.unsigned_abs())
             }
-            _ => 0,
+            _ => None,
         };
         let mut doomed = 0;
         let end = self.log_end_offset();
@@ -132,11 +134,11 @@ impl UnifiedLog {
                 && now.wall_ms - if s.max_timestamp >= 0 { s.max_timestamp } else { s.created_ms }
                     > config.retention_ms;
             let below_start = next <= self.log_start_offset() && !is_active;
-            let too_much = excess >= s.size && !is_active && excess > 0;
+            let too_much = excess.is_some_and(|excess| excess >= s.size);
             if !(expired || below_start || too_much) {
                 break;
             }
-            excess = excess.saturating_sub(s.size);
+            excess = excess.map(|excess| excess.saturating_sub(s.size));
             doomed = i + 1;
         }
         if doomed == 0 {

@@ -156,5 +156,5 @@ fn list_topic(topic: &TopicImage, asked: Option<&[i32]>) -> Option<OngoingTopicR
         })
         .collect();
     let name = topic.name.to_string();
-    (!partitions.is_empty()).then(|| OngoingTopicReassignment { name, partitions })
+    (!partitions.is_empty()).then_some(OngoingTopicReassignment { name, partitions })
 }

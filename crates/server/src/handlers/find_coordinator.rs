@@ -1,8 +1,9 @@
-//! FindCoordinator (key 10), versions 0-6: which broker coordinates a group (KIP-98, KIP-699, KIP-932). Makes `__consumer_offsets` when it is
-//! first needed; unlike Kafka, which answers COORDINATOR_NOT_AVAILABLE meanwhile, the answer waits for it.
+//! FindCoordinator (key 10), versions 0-6: which broker coordinates a group or a transactional id (KIP-98, KIP-699, KIP-932). Makes
+//! `__consumer_offsets` or `__transaction_state` when it is first needed; unlike Kafka, which answers COORDINATOR_NOT_AVAILABLE
+//! meanwhile, the answer waits for it.
 //!
-//! Gaps: transactions (key type 1) and share groups (key type 2) are not served; both are refused with UNSUPPORTED_VERSION, which no client
-//! takes for something that passes.
+//! Gap: share groups (key type 2) are not served; they are refused with UNSUPPORTED_VERSION, which no client takes for something that
+//! passes.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use milena_protocol::ErrorCode;
 use milena_protocol::messages::find_coordinator_response::Coordinator;
 use milena_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 
-use crate::auto_topics::GROUP_METADATA_TOPIC;
+use crate::auto_topics::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use crate::broker::Broker;
 use crate::request::{Handler, Reply, RequestContext};
 use crate::topology::Topology;
@@ -33,15 +34,23 @@ impl Handler for FindCoordinator {
         request: FindCoordinatorRequest,
     ) -> Reply<FindCoordinatorResponse> {
         let image = broker.metadata.image();
-        if request.key_type != GROUP || image.topics.by_name(GROUP_METADATA_TOPIC).is_some() {
-            return Reply::Now(answer(broker, &image, request, cx));
-        }
+        let missing = topic_of(request.key_type).filter(|topic| image.topics.by_name(topic).is_none());
+        let Some(topic) = missing else { return Reply::Now(answer(broker, &image, request, cx)) };
         let (cx, broker) = (cx.clone(), Arc::clone(broker));
         Reply::Later(Box::pin(async move {
             let config = broker.config.load_full();
-            broker.auto_topics.create(&config, vec![GROUP_METADATA_TOPIC.to_owned()]).await;
+            broker.auto_topics.create(&config, vec![topic.to_owned()]).await;
             answer(&broker, &broker.metadata.image(), request, &cx)
         }))
+    }
+}
+
+/// The topic whose partitions' leaders coordinate keys of this type.
+fn topic_of(key_type: i8) -> Option<&'static str> {
+    match key_type {
+        GROUP => Some(GROUP_METADATA_TOPIC),
+        TRANSACTION => Some(TRANSACTION_STATE_TOPIC),
+        _ => None,
     }
 }
 
@@ -90,14 +99,14 @@ fn find(
     version: i16,
 ) -> Result<(i32, String, i32), ApiError> {
     let refused = |code, why: &str| Err(ApiError::new(code, why));
-    match key_type {
-        GROUP => {}
-        TRANSACTION => return refused(ErrorCode::UnsupportedVersion, "Transactions are not served."),
+    let (topic, index) = match key_type {
+        GROUP => (GROUP_METADATA_TOPIC, broker.groups.partition_for(key)),
+        TRANSACTION => (TRANSACTION_STATE_TOPIC, broker.transactions.partition_for(key)),
         SHARE if version >= 6 => return refused(ErrorCode::UnsupportedVersion, "Share groups are not served."),
         SHARE => return refused(ErrorCode::InvalidRequest, ""),
         _ => return refused(ErrorCode::InvalidRequest, ErrorCode::InvalidRequest.message()),
-    }
-    let partition = image.topics.partition(GROUP_METADATA_TOPIC, broker.groups.partition_for(key));
+    };
+    let partition = image.topics.partition(topic, index);
     let leader = partition.and_then(|partition| topology.leader(partition).ok());
     let found = leader.and_then(|leader| Some((leader, topology.endpoint(leader)?)));
     let (leader, endpoint) = found.ok_or_else(|| ApiError::new(ErrorCode::CoordinatorNotAvailable, ""))?;

@@ -20,6 +20,8 @@ pub(crate) struct Served {
     pub(crate) versions: RangeInclusive<i16>,
 }
 
+mod txn;
+
 macro_rules! handlers {
     ($($module:ident::$name:ident,)*) => {
         $(mod $module;)*
@@ -58,11 +60,17 @@ handlers! {
     delete_records::DeleteRecords,
     init_producer_id::InitProducerId,
     offset_for_leader_epoch::OffsetForLeaderEpoch,
+    add_partitions_to_txn::AddPartitionsToTxn,
+    add_offsets_to_txn::AddOffsetsToTxn,
+    end_txn::EndTxn,
+    write_txn_markers::WriteTxnMarkers,
+    txn_offset_commit::TxnOffsetCommit,
     describe_acls::DescribeAcls,
     create_acls::CreateAcls,
     delete_acls::DeleteAcls,
     describe_configs::DescribeConfigs,
     alter_configs::AlterConfigs,
+    alter_replica_log_dirs::AlterReplicaLogDirs,
     describe_log_dirs::DescribeLogDirs,
     sasl_authenticate::SaslAuthenticate,
     create_partitions::CreatePartitions,
@@ -83,7 +91,10 @@ handlers! {
     describe_quorum::DescribeQuorum,
     update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,
+    describe_producers::DescribeProducers,
     unregister_broker::UnregisterBroker,
+    describe_transactions::DescribeTransactions,
+    list_transactions::ListTransactions,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
     consumer_group_describe::ConsumerGroupDescribe,
     list_config_resources::ListConfigResources,

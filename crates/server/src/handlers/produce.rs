@@ -2,25 +2,30 @@
 //!
 //! Versions 0-2 carry message sets of magic 0 and 1, which the log takes as one batch each; 3 on magic 2; 7 zstd (KIP-110); 8 names the
 //! records at fault (KIP-467); 10 tells where the leader is (KIP-951); 13 names topics by id (KIP-516).
+//! Records that begin a transaction in a partition wait for the transaction coordinator, and so does what follows on the connection
+//! (KIP-890): it is asked whether they may; 12 on adds the partition to the transaction.
 //! A client over its quota is answered, and its connection is not read for that long (KIP-219).
-//! Gaps: transactional ids are not checked against a coordinator (KIP-890 verification, version 12's implicit adding).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use milena_common::TopicPartition;
 use milena_log::validate::check_produce_version;
-use milena_log::{AppendInfo, LogError, Origin};
+use milena_log::{AppendInfo, LogError, Origin, TransactionCheck};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
 };
 use milena_protocol::messages::{ProduceRequest, ProduceResponse};
+use milena_protocol::records::BatchView;
 use milena_replica::{AppendPart, AppendRequest, ReplicaError};
 
 use crate::broker::Broker;
+use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::request::{Handler, Reply, RequestContext};
+use crate::verification::{Beginning, Support, Transaction, ask};
 
 pub(crate) struct Produce;
 
@@ -30,6 +35,10 @@ const FIRST_TOPIC_ID: i16 = 13;
 const FIRST_STORAGE_ERROR: i16 = 4;
 /// The first version that is told where the leader is.
 const FIRST_LEADER_HINT: i16 = 10;
+/// The first version that understands TRANSACTION_ABORTABLE.
+const FIRST_ABORTABLE: i16 = 11;
+/// The first version that adds to its transaction by itself.
+const FIRST_IMPLICIT: i16 = 12;
 
 /// Where the answer of an accepted part goes.
 struct Place {
@@ -44,15 +53,15 @@ impl Handler for Produce {
 
     async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: ProduceRequest) -> Reply<ProduceResponse> {
         let (acks, timeout_ms) = (request.acks, u64::try_from(request.timeout_ms).unwrap_or(0));
-        let (mut answer, parts, places) = sort(cx, broker, request);
+        let transactional_id = request.transactional_id.clone();
+        let (mut answer, mut parts, mut places) = sort(cx, broker, request);
+        verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
         let refused = answer.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
-        let appended = broker.replicas.append(AppendRequest {
-            acks,
-            origin: Origin::Client,
-            produce_version: Some(cx.api_version),
-            timeout_ms,
-            parts,
-        });
+        let heavy = parts.iter().any(|part| is_heavy(&part.records));
+        let request =
+            AppendRequest { acks, origin: Origin::Client, produce_version: Some(cx.api_version), timeout_ms, parts };
+        let append = || broker.replicas.append(request);
+        let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
             throttle(cx, broker);
@@ -108,7 +117,7 @@ fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (Produ
                     let name = TopicPartition::new(Arc::clone(name), partition.index);
                     let place = Place { topic: answer.responses.len(), partition: answers.len(), name: name.clone() };
                     places.push(place);
-                    parts.push(AppendPart { partition: name, records });
+                    parts.push(AppendPart { partition: name, records, transaction: TransactionCheck::Off });
                 }
                 Err(code) => told.error_code = code.code(),
             }
@@ -121,6 +130,98 @@ fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (Produ
         });
     }
     (answer, parts, places)
+}
+
+/// Asks about the parts whose records may begin a transaction, and takes out those that may not.
+async fn verify(
+    cx: &RequestContext,
+    broker: &Broker,
+    transactional_id: Option<&str>,
+    answer: &mut ProduceResponse,
+    parts: &mut Vec<AppendPart>,
+    places: &mut Vec<Place>,
+) {
+    let headers: Vec<_> = parts.iter().map(|part| transactional_header(&part.records)).collect();
+    let Some(producer) = headers.iter().flatten().map(|header| header.producer).next() else { return };
+    let support = match cx.api_version {
+        FIRST_IMPLICIT.. => Support::Implicit,
+        FIRST_ABORTABLE.. => Support::Abortable,
+        _ => Support::Old,
+    };
+    let results = match transactional_id {
+        None => vec![Err(ErrorCode::TransactionalIdAuthorizationFailed); parts.len()],
+        Some(_) if headers.iter().flatten().any(|header| header.producer != producer) => {
+            vec![Err(ErrorCode::InvalidProducerIdMapping); parts.len()]
+        }
+        Some(transactional_id) => {
+            let beginnings: Vec<Beginning> = (parts.iter().zip(&headers))
+                .filter_map(|(part, header)| Some((part, header.as_ref()?)))
+                .map(|(part, header)| Beginning {
+                    partition: part.partition.clone(),
+                    base_sequence: header.base_sequence,
+                })
+                .collect();
+            let transaction = Transaction { transactional_id, producer, support };
+            let mut asked = ask(broker, &transaction, &beginnings).await.into_iter();
+            let not_asked = Ok(TransactionCheck::Ticket(None));
+            let result = |is_transactional| if is_transactional { asked.next().unwrap_or(not_asked) } else { not_asked };
+            headers.iter().map(Option::is_some).map(result).collect()
+        }
+    };
+    let mut results = results.into_iter();
+    let mut kept = Vec::with_capacity(places.len());
+    parts.retain_mut(|part| match results.next() {
+        Some(Ok(check)) => {
+            part.transaction = check;
+            kept.push(Ok(()));
+            true
+        }
+        Some(Err(error)) => {
+            kept.push(Err(retriable_for(error, support)));
+            false
+        }
+        None => false,
+    });
+    let mut kept = kept.into_iter();
+    places.retain(|place| match kept.next() {
+        Some(Ok(())) => true,
+        Some(Err(error)) => {
+            let topic = answer.responses.get_mut(place.topic);
+            if let Some(told) = topic.and_then(|topic| topic.partition_responses.get_mut(place.partition)) {
+                told.error_code = error.code();
+                if error == ErrorCode::InvalidTxnState {
+                    told.error_message = Some("Partition was not added to the transaction".to_owned());
+                }
+            }
+            false
+        }
+        None => false,
+    });
+}
+
+/// What the header of a batch says about its transaction.
+struct TransactionalHeader {
+    producer: (i64, i16),
+    base_sequence: i32,
+}
+
+/// `None` if the records belong to none, or cannot be read, which the append says better.
+fn transactional_header(records: &Bytes) -> Option<TransactionalHeader> {
+    let batch = BatchView::parse(records).ok().filter(BatchView::is_transactional)?;
+    let producer = (batch.producer_id(), batch.producer_epoch());
+    Some(TransactionalHeader { producer, base_sequence: batch.base_sequence() })
+}
+
+/// Old producers do not ask again for what only passes in the coordinator's time: they are told what makes them.
+fn retriable_for(error: ErrorCode, support: Support) -> ErrorCode {
+    match error {
+        ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        ErrorCode::ConcurrentTransactions if support != Support::Implicit => ErrorCode::NotEnoughReplicas,
+        error => error,
+    }
 }
 
 /// Writes the results into the answer.

@@ -31,7 +31,7 @@ use crate::group::{GroupContext, GroupOutcome, GroupShard};
 use crate::shard::ReplyId;
 
 impl GroupShard {
-    /// JoinGroup of a consumer group that has members. Answered at once.
+    /// JoinGroup of a consumer group that has members. Answered at once, unless the group becomes a classic one by it.
     pub(crate) fn join_consumer_group(
         &mut self,
         cx: &GroupContext,
@@ -39,8 +39,9 @@ impl GroupShard {
         reply: ReplyId,
         now: Now,
     ) -> GroupOutcome<()> {
-        let (records, response) = match self.join_as_consumer(cx, request, now) {
-            Ok((records, response)) => (records, response),
+        let (records, response) = match self.join_as_consumer(cx, request, reply, now) {
+            Ok((records, Some(response))) => (records, response),
+            Ok((records, None)) => return Outcome::new(records, ()),
             Err((error, member_id)) => (Vec::new(), classic::join_error(&member_id, error)),
         };
         let mut none = Vec::new();
@@ -52,9 +53,10 @@ impl GroupShard {
         &mut self,
         cx: &GroupContext,
         request: &JoinGroupRequest,
+        reply: ReplyId,
         now: Now,
-    ) -> Result<(Vec<GroupRecord>, JoinGroupResponse), (ErrorCode, String)> {
-        let fail = |error: ErrorCode| (error, request.member_id.clone());
+    ) -> Result<(Vec<GroupRecord>, Option<JoinGroupResponse>), (ErrorCode, String)> {
+        let fail = |error: ErrorCode| (error, String::new());
         let new_id = (self.soft.new_uuid)().to_string();
         let group_id: Arc<str> = Arc::from(request.group_id.as_str());
         let cluster = self.cluster.load();
@@ -80,11 +82,13 @@ impl GroupShard {
         let member_id: Arc<str> = Arc::from(if is_unknown { new_id.as_str() } else { request.member_id.as_str() });
 
         let mut draft = Draft::new(group_id.clone(), group);
+        let mut replaces_consumer = false;
         if let Some(instance_id) = request.group_instance_id.as_deref() {
             let known = draft.group().static_member_id(instance_id).cloned();
             if !is_unknown {
                 check_instance(known.as_ref(), instance_id, &member_id).map_err(|(error, _)| fail(error))?;
             } else if let Some(known) = known {
+                replaces_consumer = !is_classic(draft.group(), &known);
                 replace_static(&steps, &mut draft, &known, &member_id);
             }
         }
@@ -105,6 +109,15 @@ impl GroupShard {
         let rebalance_timeout_ms = value.rebalance_timeout_ms;
         let mut soft = self.soft.consumers.get(&group_id).copied().unwrap_or_default();
         let changed = steps.subscribe(&mut draft, &member_id, value);
+        if replaces_consumer && self.may_downgrade(draft.group(), &[]) {
+            let group = draft.group().clone();
+            if let Some(mut records) = self.downgrade(&group_id, &group, &[], now) {
+                let request = JoinGroupRequest { member_id: member_id.to_string(), ..request.clone() };
+                self.with_group(&group_id, now, &mut records, |group, fx| group.join(fx, cx, &request, reply));
+                return Ok((records, None));
+            }
+            return Err(fail(ErrorCode::InconsistentGroupProtocol));
+        }
         steps.bump_epoch(&mut draft, &mut soft, changed);
         steps.assign(&mut draft);
         let reported: Vec<OwnedPartitions> = (subscription.owned.iter())
@@ -128,7 +141,7 @@ impl GroupShard {
         self.schedule_consumer_session(&group_id, &member_id, request.session_timeout_ms, now);
         let sync = TimerKey::ConsumerSync { group: group_id, member: member_id };
         self.soft.timers.schedule(sync, now.mono_after(rebalance_timeout_ms.max(0) as u64));
-        Ok((records, response))
+        Ok((records, Some(response)))
     }
 
     /// SyncGroup of a member of a consumer group. Answered at once.
@@ -152,7 +165,7 @@ impl GroupShard {
             return Err(ErrorCode::IllegalGeneration);
         }
         // While the member gives partitions up it has joined already, and joins again by itself.
-        let must_rejoin = group.epoch() > current.epoch && current.state != MemberState::UnrevokedPartitions;
+        let must_rejoin = has_newer_target(group, &current) && current.state != MemberState::UnrevokedPartitions;
         let image = self.cluster.load().image;
         let version = Subscription::decode(&protocol.metadata).map_or(0, |subscription| subscription.version);
         let assigned = current.assigned.iter().map(|(&id, partitions)| (id, partitions.keys().copied().collect()));
@@ -184,7 +197,7 @@ impl GroupShard {
         if request.generation_id != current.epoch {
             return Err(ErrorCode::IllegalGeneration);
         }
-        let must_rejoin = current.epoch < group.epoch()
+        let must_rejoin = has_newer_target(group, &current)
             || current.state == MemberState::UnrevokedPartitions
             || current.state == MemberState::UnreleasedPartitions && has_free_target(group, &found.id, &current);
         let (group_id, member_id) = (Arc::from(request.group_id.as_str()), found.id.clone());
@@ -248,12 +261,16 @@ impl GroupShard {
         member: &Arc<str>,
         now: Now,
     ) -> Vec<GroupRecord> {
-        if !self.has_consumer(group, member) {
+        if !self.hard.consumer_group(group).is_some_and(|group| is_classic(group, member)) {
             return Vec::new();
         }
         tracing::info!(group = &**group, member = &**member, "member did not rejoin in time and is removed");
         self.remove_consumers(group, std::slice::from_ref(member), now)
     }
+}
+
+pub(super) fn is_classic(group: &ConsumerGroup, member_id: &str) -> bool {
+    group.member(member_id).is_some_and(|(_, member)| member.classic_member_metadata.is_some())
 }
 
 /// A member of the classic protocol.
@@ -301,6 +318,13 @@ fn supports(group: &ConsumerGroup, member_id: &str, protocols: &[(String, Bytes)
     protocols.iter().any(|(name, _)| {
         others().all(|classic| classic.supported_protocols.iter().any(|supported| supported.name == *name))
     })
+}
+
+/// Whether there is an assignment that the member has not taken a step towards. Where only classic members are left, one of them must
+/// join for the assignment to be made at all.
+fn has_newer_target(group: &ConsumerGroup, current: &Current) -> bool {
+    let all_classic = || group.members().all(|(_, member)| member.classic_member_metadata.is_some());
+    current.epoch < group.target_epoch() || current.epoch < group.epoch() && all_classic()
 }
 
 /// Whether something that the member is to have and has not got is free by now.

@@ -11,6 +11,7 @@ use milena_protocol::messages::consumer_group_heartbeat_response::{Assignment, T
 use milena_protocol::messages::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 use milena_protocol::stored::group::ConsumerGroupMemberMetadataValue;
 
+use super::classic_member::is_classic;
 use super::draft::Draft;
 use super::member::{AWAY_EPOCH, Current, MemberState, Owned, is_within};
 use super::record::ConsumerRecord;
@@ -146,13 +147,13 @@ fn find_or_admit(
         if !is_joining {
             check_instance(known.as_ref(), instance_id, &request.member_id)?;
         } else if let Some(known) = known {
-            let current = draft.group().current(&known);
-            if current.epoch != AWAY_EPOCH {
+            // A member of the classic protocol has no way to say that it is away.
+            if draft.group().current(&known).epoch != AWAY_EPOCH && !is_classic(draft.group(), &known) {
                 return Err((
                     ErrorCode::UnreleasedInstanceId,
                     format!(
                         "Static member {} with instance id {instance_id} cannot join the group because the instance id is \
-                         owned by a member.",
+                         owned by {known} member.",
                         request.member_id
                     ),
                 ));

@@ -189,35 +189,48 @@ impl GroupShard {
         now: Now,
     ) -> Option<Vec<GroupRecord>> {
         let group = self.hard.consumer_group(group_id)?;
-        let staying: Vec<_> = group.members().filter(|(id, _)| !leaving.contains(id)).collect();
-        let all_classic = staying.iter().all(|(_, member)| member.classic_member_metadata.is_some());
-        if !self.config.consumer_downgrade
-            || staying.is_empty()
-            || !all_classic
-            || staying.len() > self.config.max_size
-            || staying.len() == group.num_members()
-        {
+        let goes = |id: &Arc<str>| leaving.contains(id);
+        if !group.members().any(|(id, _)| goes(id)) || !self.may_downgrade(group, leaving) {
             return None;
         }
+        self.downgrade(group_id, &group.clone(), leaving, now)
+    }
+
+    /// Whether a group may become classic once `leaving` are gone.
+    pub(super) fn may_downgrade(&self, group: &ConsumerGroup, leaving: &[Arc<str>]) -> bool {
+        let mut staying = group.members().filter(|(id, _)| !leaving.contains(id)).peekable();
+        self.config.consumer_downgrade
+            && staying.peek().is_some()
+            && staying.all(|(_, member)| member.classic_member_metadata.is_some())
+            && group.num_members() - leaving.len().min(group.num_members()) <= self.config.max_size
+    }
+
+    /// As `downgrade_without`, for a group as it is about to be.
+    pub(super) fn downgrade(
+        &mut self,
+        group_id: &Arc<str>,
+        group: &ConsumerGroup,
+        leaving: &[Arc<str>],
+        now: Now,
+    ) -> Option<Vec<GroupRecord>> {
+        let staying: Vec<_> = group.members().filter(|(id, _)| !leaving.contains(id)).collect();
         let image = self.cluster.load().image;
         let (value, protocols) = classic_record(group, &staying, &image, now)?;
         if record::metadata_size_in_bytes(&value) > self.config.max_record_bytes {
             return None;
         }
         tracing::info!(group = &**group_id, members = value.members.len(), "consumer group becomes a classic group");
-        let mut records = group.tombstones(group_id);
-        let staying: Vec<Arc<str>> = staying.into_iter().map(|(id, _)| id.clone()).collect();
+        let mut records = self.consumer_tombstones(group_id);
         records.push(GroupRecord::group(group_id, Some(value.clone())));
-        for member_id in &staying {
+        for (member_id, _) in &staying {
             self.cancel_consumer_timers(group_id, member_id);
         }
-        self.soft.consumers.remove(group_id);
         let live = ClassicGroup::from_record_with(group_id.clone(), &value, |member| {
             protocols.get(member).cloned().unwrap_or_default()
         });
         self.soft.groups.insert(group_id.clone(), live);
         self.with_group(group_id, now, &mut records, |group, fx| {
-            for member_id in &staying {
+            for (member_id, _) in &staying {
                 group.extend_session(fx, member_id);
             }
             group.prepare_rebalance(fx);
@@ -225,7 +238,7 @@ impl GroupShard {
         Some(records)
     }
 
-    /// The empty consumer group of that id goes, in favour of what the caller puts in its place.
+    /// The consumer group of that id goes, in favour of what the caller puts in its place.
     pub(crate) fn consumer_tombstones(&mut self, group_id: &Arc<str>) -> Vec<GroupRecord> {
         self.soft.consumers.remove(group_id);
         self.hard.consumer_group(group_id).map(|group| group.tombstones(group_id)).unwrap_or_default()

@@ -336,6 +336,24 @@ fn offsets_are_for_members_at_their_epoch() {
     assert_eq!(fetch(&h, None, -1), ErrorCode::None);
     assert_eq!(fetch(&h, Some("a"), 1), ErrorCode::StaleMemberEpoch);
     assert_eq!(fetch(&h, Some("z"), 2), ErrorCode::UnknownMemberId);
+    // Who has not heard of its new epoch commits what it has had since an epoch it knows, and nothing else with it.
+    h.advance(1_000);
+    h.beat(&join_topics("b", &["t1"]));
+    h.beat(&stay("a", 2));
+    h.beat(&having(stay("a", 2), &[("t1", &[0, 1])]));
+    let of_t1 = |epoch: i32, partition: i32| {
+        let mut request = commit_request(GROUP, "a", epoch, "t1", partition, 5);
+        request.topics[0].topic_id = topic_id("t1");
+        request
+    };
+    assert_eq!(h.commit_with(9, &of_t1(2, 0)).0, Ok(vec![ErrorCode::None]));
+    assert_eq!(h.commit_with(9, &of_t1(2, 2)).0, Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(h.commit_with(9, &of_t1(1, 0)).0, Err(ErrorCode::StaleMemberEpoch));
+    let mut both = of_t1(2, 0);
+    both.topics.extend(of_t1(2, 2).topics);
+    assert_eq!(h.commit_with(9, &both).0, Err(ErrorCode::StaleMemberEpoch));
+    assert_eq!(fetch(&h, Some("a"), 2), ErrorCode::StaleMemberEpoch);
+    h.beat(&stay("b", -1));
     // Nobody's offsets expire while somebody reads the topic; afterwards group and all go.
     let outcome = h.shard.delete_group(GROUP, h.now);
     assert_eq!(error(h.apply(outcome).0.error_code), ErrorCode::NonEmptyGroup);

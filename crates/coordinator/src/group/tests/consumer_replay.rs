@@ -29,6 +29,7 @@ enum Step {
         who: usize,
         topics: u8,
         keeps: bool,
+        is_static: bool,
     },
     ClassicSync {
         who: usize,
@@ -64,7 +65,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (who.clone(), 0u8..8, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(who, topics, is_static, pattern, range)| Step::Join { who, topics, is_static, pattern, range }),
         12 => (who.clone(), prop_oneof![8 => Just(0), 1 => -1i32..2], any::<bool>()).prop_map(|(who, epoch_off, revokes)| Step::Beat { who, epoch_off, revokes }),
         2 => (who.clone(), any::<bool>()).prop_map(|(who, away)| Step::Leave { who, away }),
-        4 => (who.clone(), 0u8..8, any::<bool>()).prop_map(|(who, topics, keeps)| Step::ClassicJoin { who, topics, keeps }),
+        4 => (who.clone(), 0u8..8, any::<bool>(), any::<bool>()).prop_map(|(who, topics, keeps, is_static)| Step::ClassicJoin { who, topics, keeps, is_static }),
         3 => who.clone().prop_map(|who| Step::ClassicSync { who }),
         2 => who.clone().prop_map(|who| Step::ClassicBeat { who }),
         1 => who.clone().prop_map(|who| Step::ClassicLeave { who }),
@@ -144,8 +145,11 @@ impl World {
                 request.instance_id = away.then(|| format!("i{}", who % 3));
                 h.beat_with(&request);
             }
-            Step::ClassicJoin { who, topics, keeps } => {
-                let member_id = self.classic.get(who).cloned().unwrap_or_default();
+            Step::ClassicJoin { who, topics, keeps, is_static } => {
+                let mut member_id = self.classic.get(who).cloned().unwrap_or_default();
+                if *is_static && !*keeps {
+                    member_id.clear();
+                }
                 let mut metadata = subscription(&topics_of(*topics)).to_vec();
                 let owned = owned(&member_id, *keeps);
                 metadata.extend((owned.len() as i32).to_be_bytes());
@@ -156,7 +160,8 @@ impl World {
                     partitions.iter().for_each(|partition| metadata.extend(partition.to_be_bytes()));
                 }
                 let protocols = vec![JoinGroupRequestProtocol { name: "range".into(), metadata: metadata.into() }];
-                let request = JoinGroupRequest { protocols, ..join_request(&member_id) };
+                let group_instance_id = is_static.then(|| format!("i{}", who % 3));
+                let request = JoinGroupRequest { protocols, group_instance_id, ..join_request(&member_id) };
                 let reply = h.join(9, &request);
                 self.parked.push((*who, reply));
             }

@@ -129,3 +129,36 @@ fn migration_is_a_matter_of_policy_and_of_what_the_group_is() {
     h.beat(&stay("b", -1));
     assert_eq!(h.shard.hard.consumer_group(GROUP).unwrap().num_members(), 1, "it stays a consumer group");
 }
+
+#[test]
+fn a_static_member_goes_back_to_the_classic_protocol_and_takes_the_group_along() {
+    let mut h = Harness::new();
+    h.set_topic("t1", 3);
+    let with_instance = |instance_id: &str, request: ConsumerGroupHeartbeatRequest| ConsumerGroupHeartbeatRequest {
+        instance_id: Some(instance_id.into()),
+        ..request
+    };
+    let classic = |instance_id: &str, member_id: &str| JoinGroupRequest {
+        group_instance_id: Some(instance_id.into()),
+        ..classic_join(member_id, &[])
+    };
+    h.beat(&with_instance("i1", join_topics("a", &["t1"])));
+    h.beat(&with_instance("i2", join_topics("b", &["t1"])));
+    h.beat(&with_instance("i1", stay("a", -2)));
+    let first = h.join_now(9, &classic("i1", ""));
+    assert_eq!((error(first.error_code), h.consumer_state()), (ErrorCode::None, "Assigning"));
+    // Back and forth: a classic member cannot say that it is away, so its place may be taken.
+    h.beat(&with_instance("i1", join_topics("c", &["t1"])));
+    assert_eq!(h.heartbeat(&first.member_id, first.generation_id), ErrorCode::UnknownMemberId);
+    h.beat(&with_instance("i1", stay("c", -2)));
+    let first = h.join_now(9, &classic("i1", ""));
+    h.beat(&with_instance("i2", stay("b", -2)));
+    let second = h.join(9, &classic("i2", ""));
+    assert_eq!((h.state(), h.consumer_state()), ("PreparingRebalance", "none"));
+    h.join(9, &classic("i1", &first.member_id));
+    let second = h.joined(second).unwrap();
+    assert_eq!((error(second.error_code), h.state()), (ErrorCode::None, "CompletingRebalance"));
+    let live = h.shard.hard.clone();
+    h.restart();
+    assert_eq!(h.shard.hard, live);
+}
