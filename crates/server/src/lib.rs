@@ -18,6 +18,7 @@ mod operations;
 mod patience;
 mod producer_ids;
 pub mod quorum;
+mod quota;
 pub mod raft_log;
 mod registration;
 mod request;

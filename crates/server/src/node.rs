@@ -31,6 +31,7 @@ use crate::dynamic_config::DynamicConfig;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
+use crate::quota::Quotas;
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
@@ -138,8 +139,10 @@ impl Node {
             clock,
             metadata: quorum.cache.clone(),
             controller: quorum.controller.clone(),
+            raft: Arc::clone(&quorum.raft),
             replicas: Arc::clone(&replicas),
             groups,
+            quotas: Quotas::new(&config),
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids,
             transactions,

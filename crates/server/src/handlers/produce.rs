@@ -4,6 +4,7 @@
 //! records at fault (KIP-467); 10 tells where the leader is (KIP-951); 13 names topics by id (KIP-516).
 //! Records that begin a transaction in a partition wait for the transaction coordinator, and so does what follows on the connection
 //! (KIP-890): it is asked whether they may; 12 on adds the partition to the transaction.
+//! A client over its quota is answered, and its connection is not read for that long (KIP-219).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -63,19 +64,28 @@ impl Handler for Produce {
         let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
+            throttle(cx, broker);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };
         }
         if appended.is_committed() {
             word(cx, broker, &mut answer, &places, &appended.into_results());
+            answer.throttle_time_ms = throttle(cx, broker);
             return Reply::Now(answer);
         }
         let (cx, broker) = (cx.clone(), Arc::clone(broker));
         Reply::Later(Box::pin(async move {
             let results = appended.committed().await;
             word(&cx, &broker, &mut answer, &places, &results);
+            answer.throttle_time_ms = throttle(&cx, &broker);
             answer
         }))
     }
+}
+
+/// Counts the request for the client's quota.
+fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
+    let quotas = &broker.metadata.load().quotas;
+    cx.throttle(broker.quotas.produced(quotas, cx.client_id(), cx.request_bytes, broker.clock.now()))
 }
 
 /// The answer with all that is refused at once, and what is to be appended.
