@@ -40,7 +40,7 @@ pub enum Voters {
     InLog,
 }
 
-/// See the module. The process is killed and the folder removed on drop.
+/// See the module. The process is killed and the folder removed on drop, unless `MILENA_TEST_KEEP` is set.
 pub struct Installation {
     folder: tempfile::TempDir,
     port: u16,
@@ -157,6 +157,10 @@ impl Drop for Installation {
         if let Some(mut child) = self.process.take() {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        if std::env::var_os("MILENA_TEST_KEEP").is_some() {
+            println!("kept: {}", self.folder.path().display());
+            self.folder.disable_cleanup(true);
         }
     }
 }

@@ -397,7 +397,12 @@ fn dump_all(place: &Installation) -> Result<()> {
         groups.extend(files(&data, "log", |n| n.starts_with("__consumer_offsets-"))?);
         transactions.extend(files(&data, "log", |n| n.starts_with("__transaction_state-"))?);
     }
-    dump(&["--deep-iteration", "--skip-record-metadata"], &logs)?;
+    // compaction leaves gaps, which the tool calls out; and it takes a segment that begins with a marker, Kafka's too, for one
+    let of = |file: &PathBuf, topic: &str| file.to_string_lossy().contains(topic);
+    let (consecutive, others): (Vec<_>, Vec<_>) =
+        logs.into_iter().partition(|file| !of(file, "/compacted-") && !of(file, "/transactions-"));
+    dump(&["--deep-iteration", "--skip-record-metadata"], &consecutive)?;
+    dump(&[], &others)?;
     dump(&["--index-sanity-check"], &indexes)?;
     dump(&[], &snapshots)?;
     dump(&["--offsets-decoder"], &groups)?;
