@@ -570,10 +570,9 @@ impl LogManager {
             let _ = thread.join();
         }
         self.close_copies();
-        let now = self.options.clock.now();
         let mut incomplete = vec![false; self.dirs.len()];
         for (tp, (dir, log)) in self.logs.read().iter() {
-            if let Err(e) = log.close(now) {
+            if let Err(e) = log.close() {
                 tracing::error!(partition = %tp, error = %e, "a log could not be completed: it will be checked at the next start");
                 if let Some(flag) = incomplete.get_mut(*dir) {
                     *flag = true;

@@ -435,7 +435,6 @@ impl UnifiedLog {
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
         let bytes = preallocated_bytes(&self.config.load());
         let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
         let closed = self.write_snapshot(inner, base_offset, false).and_then(|()| match inner.segments.last_mut() {
             Some(active) => {
                 active.close(&*self.fs, &inner.dir).map(|indexes| (Arc::clone(&active.file), indexes)).map(Some)
@@ -668,14 +667,13 @@ impl UnifiedLog {
     }
 
     /// Writes everything that only memory has, and syncs it: the log is complete on disk. No append is taken after this.
-    pub fn close(&self, now: Now) -> Result<(), LogError> {
+    pub fn close(&self) -> Result<(), LogError> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         if inner.broken || self.home.load().committer.failed() {
             return Err(LogError::offline(&inner.dir));
         }
         inner.broken = true;
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
         if inner.epochs_dirty {
             self.write_epochs(inner)?;
         }

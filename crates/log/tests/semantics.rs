@@ -605,3 +605,22 @@ fn idle_producers_are_forgotten() {
     assert_eq!(known(&log), [1], "a transaction that is open stays known");
     manager.shutdown(1);
 }
+
+/// Somebody who copies old records keeps their timestamps, and is idempotent all the same.
+#[test]
+fn a_producer_of_old_records_is_not_forgotten_with_the_segment() {
+    let home = Home::new(&[("segment.bytes", "1048576")]);
+    let manager = home.open();
+    let log = home.log(&manager);
+    let old = |sequence: i32| {
+        let mut batch = BatchBuilder::new(Compression::None).with_producer(9, 0, sequence);
+        batch.append(START - 1_000_000_000_000, None, Some(&[b'x'; 600_000]), &[]).unwrap();
+        batch.build(0).unwrap()
+    };
+    let [first, second] = [0, 1].map(|sequence| log.append_as_leader(old(sequence), options(0)).unwrap());
+    assert_eq!(home.segments(), [0, 1]);
+    assert!(home.file("00000000000000000001.snapshot").exists());
+    assert!(!first.duplicate && !second.duplicate);
+    assert!(log.append_as_leader(old(1), options(0)).unwrap().duplicate);
+    manager.shutdown(1);
+}

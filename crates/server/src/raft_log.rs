@@ -47,7 +47,7 @@ impl UnifiedRaftLog {
     /// # Errors
     /// When a file cannot be written: the log is whole, but will be checked at the next start.
     pub fn close(&self) -> Result<(), LogError> {
-        self.log.close(self.clock.now())
+        self.log.close()
     }
 
     fn names(&self) -> Result<Vec<String>, RaftLogError> {

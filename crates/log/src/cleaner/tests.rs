@@ -345,7 +345,7 @@ fn run(seed: u64, steps: &[Step]) {
             Step::Checkpoint => w.recovery_point = w.log.recovery_point(),
             Step::Restart { clean } => {
                 if *clean {
-                    w.log.close(w.now()).unwrap();
+                    w.log.close().unwrap();
                 }
                 w.reopen(*clean);
                 w.check(!broken_off);

@@ -295,7 +295,7 @@ impl LogManager {
 
     pub(super) fn close_copies(&self) {
         for (tp, m) in std::mem::take(&mut *self.moves.lock()) {
-            if let Err(error) = m.copy.close(self.options.clock.now()) {
+            if let Err(error) = m.copy.close() {
                 tracing::error!(partition = %tp, %error, "the copy of a log could not be completed");
             }
         }

@@ -267,8 +267,7 @@ fn run(seed: u64, durability: &str, steps: &[Step]) -> Result<(), LogError> {
             Step::Room { bytes } => w.fs.set_capacity(bytes.map(|more| w.fs.used() + more)),
             Step::Restart => {
                 w.fs.set_capacity(None);
-                let now = Now { mono_ms: 0, wall_ms: START + w.ms };
-                w.log.close(now)?;
+                w.log.close()?;
                 w.durable = w.log.log_end_offset();
                 w.reopen(true, false);
             }
