@@ -3,6 +3,7 @@
 //! A test starts brokers of its own. With MILENA_TEST_BOOTSTRAP those that need only an address use that one: real Kafka, to check the tests.
 
 mod a_slow_producer;
+mod adoption;
 mod bad_input;
 mod c_interfaces;
 mod clients;
