@@ -37,6 +37,7 @@ const NODE: &[&str] = &["kafkajs@2.2.4", "@platformatic/kafka@2.12.1"];
 const KAFKA_CLIENTS: &[&str] = &["2.1.1", "2.8.2", "3.3.1", "3.9.1", "4.3.1"];
 /// Apache Kafka itself, for its tools and for comparison.
 pub const KAFKA: &str = "4.3.1";
+const KAFKA_BEFORE_4: &str = "3.9.1";
 
 /// Where everything is installed: `MILENA_TEST_CACHE`, else `~/.cache/milena-tests`. Outside the checkout, so that a new one finds it.
 pub fn cache() -> PathBuf {
@@ -74,7 +75,22 @@ pub fn install(everything: bool) -> Result<()> {
         maven(&format!("java/{version}"), &[&clients, "org.slf4j:slf4j-nop:1.7.36"])?;
     }
     java_drivers()?;
+    if everything {
+        kafka_before_4()?;
+    }
     kafka()
+}
+
+/// The last Apache Kafka before 4.0, whose directories are taken over too.
+fn kafka_before_4() -> Result<()> {
+    let own = ["kafka_2.13", "kafka-tools"].map(|a| format!("org.apache.kafka:{a}:{KAFKA_BEFORE_4}"));
+    let others = [
+        "org.slf4j:slf4j-reload4j:1.7.36",
+        "io.dropwizard.metrics:metrics-core:4.1.12.1",
+        "org.xerial.snappy:snappy-java:1.1.10.5",
+    ];
+    let all: Vec<&str> = own.iter().map(String::as_str).chain(others).collect();
+    maven(&format!("kafka/{KAFKA_BEFORE_4}"), &all)
 }
 
 /// Installs Apache Kafka of the version that everything is compared with.

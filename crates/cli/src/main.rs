@@ -45,7 +45,7 @@ fn dispatch(args: &[String]) -> i32 {
 
 fn help() -> i32 {
     tool::out(
-        "Milena: Apache Kafka, re-implemented in Rust.\n\nUsage: milena COMMAND [ARGUMENTS]\n\nStart here:\n  milena dev                                  a broker on localhost:9092, no configuration needed\n  milena kafka-server-start server.properties a broker as configured\n\nKafka's tools (each answers to --help; also as bin/NAME.sh):\n",
+        "Milena: Apache Kafka, re-implemented in Rust.\n\nUsage: milena COMMAND [ARGUMENTS]\n\nStart here:\n  milena dev                                  a broker on localhost:9092, no configuration needed\n  milena kafka-server-start server.properties a broker as configured\n  milena adopt --check server.properties      can it take over what Apache Kafka wrote?\n\nKafka's tools (each answers to --help; also as bin/NAME.sh):\n",
     );
     for name in cmd::names() {
         tool::out(format_args!("  milena {name}\n"));

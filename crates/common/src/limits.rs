@@ -30,5 +30,8 @@ pub const MAX_CONFIG_VALUE_BYTES: usize = i16::MAX as usize;
 /// together, and a waiting fetch may hear of them later.
 pub const MAX_UNCOMMITTED_MARKS: usize = 1024;
 
+/// Clients whose rates are measured, per quota; beyond it those that are silent are forgotten, then all.
+pub const MAX_QUOTA_SENSORS: usize = 50_000;
+
 /// Partitions of one fetch session; a larger fetch is answered without a session.
 pub const MAX_FETCH_SESSION_PARTITIONS: usize = 100_000;

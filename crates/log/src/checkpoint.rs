@@ -37,6 +37,10 @@ pub fn read_offsets(fs: &dyn Fs, path: &Path) -> Result<Offsets, LogError> {
 }
 
 fn decode_offsets(text: &str) -> Option<Offsets> {
+    // Kafka makes the files before it has anything to say
+    if text.is_empty() {
+        return Some(Offsets::new());
+    }
     let mut lines = text.lines();
     if lines.next()? != "0" {
         return None;
@@ -147,6 +151,7 @@ mod tests {
         let text = "0\n2\na 0 5\nb-c 1 7\n";
         let offsets = decode_offsets(text).unwrap();
         assert_eq!(offsets.get(&TopicPartition::new("b-c", 1)), Some(&7));
+        assert_eq!(decode_offsets(""), Some(Offsets::new()));
         assert_eq!(decode_offsets("0\n2\na 0 5\n"), None);
         assert_eq!(decode_offsets("1\n0\n"), None);
     }

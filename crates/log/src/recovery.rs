@@ -106,8 +106,14 @@ pub(crate) fn load(o: &LogOptions) -> Result<Loaded, LogError> {
     if !o.clean {
         relearn_epochs(&segments, dir, relearn_from, &mut epochs)?;
         let path = dir.join(LEADER_EPOCHS);
-        fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
-        unsynced.push(fs.open(&path, false).at(&path)?);
+        // most logs have nothing new to say, and there may be many thousands
+        let say_more = fs.exists(&path) || !epochs.entries().is_empty();
+        if say_more && read_epochs(fs, dir).as_ref() != Some(&epochs) {
+            fs.replace(&path, epochs.encode().as_bytes(), false).at(&path)?;
+        }
+        if say_more {
+            unsynced.push(fs.open(&path, false).at(&path)?);
+        }
         for a in aborted {
             if let Some(s) = segments.iter_mut().rev().find(|s| s.base_offset <= a.last_offset)
                 && !s.aborted.contains(&a)

@@ -156,6 +156,8 @@ struct Inner {
     segments: Vec<Segment>,
     producers: ProducerState,
     epochs: LeaderEpochs,
+    /// The file does not say them all.
+    epochs_dirty: bool,
     cache: TailCache,
     rules: Rules,
     durability: AckDurability,
@@ -188,10 +190,13 @@ impl UnifiedLog {
         {
             checkpoint::write_topic_id(&*o.fs, &o.dir, id)?;
         }
-        let loaded = recovery::load(&o)?;
+        let mut loaded = recovery::load(&o)?;
         let end = loaded.log_end_offset;
         o.clean_offsets.truncate(&o.topic_partition, end)?;
         let log_start = o.log_start_offset.max(loaded.segments.first().map_or(0, |s| s.base_offset)).min(end);
+        let high_watermark = o.high_watermark.clamp(log_start, end);
+        // nobody may raise it further and say so
+        loaded.producers.on_high_watermark(high_watermark);
         let topic_id = OnceLock::new();
         if let Some(id) = o.topic_id {
             let _ = topic_id.set(id);
@@ -207,7 +212,7 @@ impl UnifiedLog {
             log_start: AtomicI64::new(log_start),
             log_end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
-            high_watermark: AtomicI64::new(o.high_watermark.clamp(log_start, end)),
+            high_watermark: AtomicI64::new(high_watermark),
             recovery_point: AtomicI64::new(if o.clean { end } else { o.recovery_point.min(end) }),
             producer_expiration_ms: AtomicI64::new(o.producer_expiration_ms),
             inner: Mutex::new(Inner {
@@ -215,6 +220,7 @@ impl UnifiedLog {
                 segments: loaded.segments,
                 producers: loaded.producers,
                 epochs: loaded.epochs,
+                epochs_dirty: false,
                 cache: TailCache::default(),
                 rules: rules_of(&o.config),
                 durability: o.config.ack_durability,
@@ -351,9 +357,9 @@ impl UnifiedLog {
         if self.should_roll(inner, &config, probe, now) {
             self.roll(inner, probe.base_offset, now)?;
         }
-        if inner.epochs.latest() != Some(probe.leader_epoch) {
+        if inner.epochs_dirty || inner.epochs.latest() != Some(probe.leader_epoch) {
             let before = inner.epochs.clone();
-            if inner.epochs.assign(probe.leader_epoch, probe.base_offset)
+            if (inner.epochs.assign(probe.leader_epoch, probe.base_offset) || inner.epochs_dirty)
                 && let Err(e) = self.write_epochs(inner)
             {
                 inner.epochs = before;
@@ -468,6 +474,7 @@ impl UnifiedLog {
         self.fs.replace(&path, inner.epochs.encode().as_bytes(), false).at(&path)?;
         inner.closed_dirty.push(self.fs.open(&path, false).at(&path)?);
         inner.dir_dirty = true;
+        inner.epochs_dirty = false;
         Ok(())
     }
 
@@ -492,12 +499,13 @@ impl UnifiedLog {
     }
 
     /// A new leader's epoch begins at the log's end.
-    pub fn on_become_leader(&self, epoch: i32) -> Result<(), LogError> {
-        let mut inner = self.inner.lock();
-        if inner.epochs.assign(epoch, self.log_end_offset()) {
-            self.write_epochs(&mut inner)?;
-        }
-        Ok(())
+    ///
+    /// The file follows with the first batch, or when the log is closed: an epoch that wrote nothing need not survive a crash, and a node
+    /// that starts leads in a new epoch everywhere.
+    pub fn on_become_leader(&self, epoch: i32) {
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.epochs_dirty |= inner.epochs.assign(epoch, self.log_end_offset());
     }
 
     /// The first offset that may be read.
@@ -640,6 +648,9 @@ impl UnifiedLog {
         inner.broken = true;
         // The next start would leave them out as well.
         inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
+        if inner.epochs_dirty {
+            self.write_epochs(inner)?;
+        }
         self.write_snapshot(inner, self.log_end_offset(), true)?;
         let mut files = std::mem::take(&mut inner.closed_dirty);
         if let Some(active) = inner.segments.last_mut() {

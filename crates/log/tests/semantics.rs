@@ -514,6 +514,25 @@ fn aborted_transactions_survive_a_checkpoint_and_a_crash() {
     assert_eq!(home.log(&manager).aborted_transactions(0, ALL).len(), 1);
 }
 
+/// A crash after the high watermark was written down: whoever leads has no reason to raise it.
+#[test]
+fn an_ended_transaction_below_the_written_high_watermark_is_stable() {
+    let home = Home::new(&[]);
+    let manager = home.open();
+    let log = home.log(&manager);
+    let marker = EndTxnMarker { committed: true, coordinator_epoch: 1 };
+    let coordinator = AppendOptions { origin: Origin::Coordinator, produce_version: None, ..options(0) };
+    log.append_as_leader(transactional(1, 0), options(0)).unwrap();
+    log.append_as_leader(marker.to_batch(0, START, 1, 0, 0).unwrap(), coordinator).unwrap();
+    log.set_high_watermark(2);
+    manager.shutdown(1);
+    drop((log, manager));
+    std::fs::remove_file(home.dir.path().join(".kafka_cleanshutdown")).unwrap();
+    let manager = home.open();
+    let log = home.log(&manager);
+    assert_eq!((log.high_watermark(), log.last_stable_offset(2)), (2, 2));
+}
+
 #[test]
 fn a_deletion_beside_a_commit_leaves_the_directory_online() {
     let home = Home::new(&[("internal.segment.bytes", "300")]);

@@ -38,10 +38,18 @@ pub fn version_level(name: &str) -> Option<i16> {
     i16::try_from(index).ok().map(|i| i + MIN_METADATA_VERSION)
 }
 
+/// Whether what is stored changed between two levels, so that going back from `current` to `older` could lose something.
+pub(crate) fn metadata_changed_since(older: i16, current: i16) -> bool {
+    const CHANGES: [i16; 8] = [8, 11, 13, 14, 15, 17, 23, 30];
+    CHANGES.iter().any(|level| (older + 1..=current).contains(level))
+}
+
 /// `metadata.version` levels that matter to records.
 pub(crate) mod gates {
     /// Broker registrations may say that the broker migrates from ZooKeeper.
     pub(crate) const ZK_MIGRATION: i16 = 8;
+    /// SCRAM credentials are stored (KIP-900).
+    pub(crate) const SCRAM: i16 = 11;
     /// A smaller ISR does not raise the leader epoch any more.
     pub(crate) const NO_EPOCH_BUMP_ON_ISR_SHRINK: i16 = 12;
     /// Controllers register (KIP-919).

@@ -126,6 +126,10 @@ impl RaftCore {
         self.state.leader_id
     }
 
+    pub fn voters(&self) -> &[Voter] {
+        &self.config.voters
+    }
+
     pub fn high_watermark(&self) -> i64 {
         self.high_watermark
     }

@@ -286,6 +286,16 @@ impl RaftNode {
         Ok(now_ms.saturating_sub(snapshot.last_contained_log_timestamp_ms) > retention_ms)
     }
 
+    /// Who votes. A static quorum knows no directories.
+    pub fn voters(&self) -> Vec<Voter> {
+        self.lock().core.voters().to_vec()
+    }
+
+    /// The finalized `kraft.version`.
+    pub fn kraft_version(&self) -> i16 {
+        self.quorum.kraft_version
+    }
+
     /// Leads no more.
     pub fn shutdown(&self) {
         let mut inner = self.lock();

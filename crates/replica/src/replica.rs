@@ -86,17 +86,13 @@ impl Replica {
     }
 
     /// The controller recorded this of the partition.
-    ///
-    /// # Errors
-    /// The log could not note its new leader epoch.
-    pub fn on_metadata(&self, image: &Arc<PartitionImage>, now: Now) -> Result<(), LogError> {
-        let mut noted = Ok(());
+    pub fn on_metadata(&self, image: &Arc<PartitionImage>, now: Now) {
         let effects = self.act(|state| {
             let ends = Ends { log_end: self.log.log_end_offset(), durable_end: self.log.durable_end_offset() };
             let effects = state.on_metadata(image, ends, now);
             if let Some(Role::Leader { epoch }) = effects.role {
                 // no append under the new epoch before the log knows where it begins
-                noted = self.log.on_become_leader(epoch);
+                self.log.on_become_leader(epoch);
             }
             effects
         });
@@ -105,7 +101,6 @@ impl Replica {
             Some(Role::Leader { .. }) => self.waiting.release_fetches(),
             None => {}
         }
-        noted
     }
 
     /// From the next append on.
@@ -346,7 +341,7 @@ mod tests {
         let log = logs.get_or_create(&partition, id, id, config).expect("is made");
         let replica = Replica::new(1, partition, id, log);
         let image = PartitionImage { replicas: vec![1, 2], isr: vec![1, 2], leader: 1, ..Default::default() };
-        replica.on_metadata(&Arc::new(image), SystemClock.now()).expect("leads");
+        replica.on_metadata(&Arc::new(image), SystemClock.now());
 
         let (append, fetch) = (Waiter::new(1), Waiter::new(100));
         assert!(replica.wait_for(Watched::HighWatermark, 1, 0, &append));

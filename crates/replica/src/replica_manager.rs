@@ -285,6 +285,24 @@ pub fn is_internal(topic: &str) -> bool {
     matches!(topic, "__consumer_offsets" | "__transaction_state" | "__share_group_state")
 }
 
+/// Configurations of topics as of one image, each made once: a topic may have thousands of partitions.
+struct TopicConfigs<'a> {
+    manager: &'a ReplicaManager,
+    image: &'a MetadataImage,
+    known: HashMap<String, Arc<TopicConfig>>,
+}
+
+impl TopicConfigs<'_> {
+    fn of(&mut self, topic: &str) -> Result<Arc<TopicConfig>, ConfigError> {
+        if let Some(config) = self.known.get(topic) {
+            return Ok(Arc::clone(config));
+        }
+        let config = self.manager.topic_config(self.image, topic)?;
+        self.known.insert(topic.to_owned(), Arc::clone(&config));
+        Ok(config)
+    }
+}
+
 /// A waiter that nobody need tell any more when this is dropped.
 struct Waiting<'a>(&'a Waiter);
 
@@ -309,10 +327,11 @@ impl MetadataPublisher for ReplicaManager {
         for topic in &delta.deleted_topics {
             self.remove_topic(topic);
         }
+        let mut configs = TopicConfigs { manager: self, image, known: HashMap::new() };
         for changed in &delta.changed_partitions {
             let partition = TopicPartition::new(Arc::clone(&changed.topic), changed.partition);
             if changed.new.replicas.contains(&self.node_id) {
-                self.apply(partition, changed.topic_id, &changed.new, image);
+                self.apply(partition, changed.topic_id, &changed.new, &mut configs);
             } else {
                 self.remove(&partition, &ReplicaError::NotLeader);
             }
@@ -322,7 +341,7 @@ impl MetadataPublisher for ReplicaManager {
             for replica in self.replicas() {
                 let topic = &*replica.partition().topic;
                 if defaults_changed || topic_changed(topic) {
-                    match self.topic_config(image, topic) {
+                    match configs.of(topic) {
                         Ok(config) => replica.update_config(config),
                         Err(error) => tracing::error!(topic, %error, "the configuration stays as it was"),
                     }
@@ -351,21 +370,26 @@ impl ReplicaManager {
     }
 
     /// Makes the partition's replica, or tells it what changed.
-    fn apply(&self, partition: TopicPartition, topic_id: Uuid, new: &Arc<PartitionImage>, image: &MetadataImage) {
+    fn apply(
+        &self,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        new: &Arc<PartitionImage>,
+        configs: &mut TopicConfigs<'_>,
+    ) {
         let known = self.table.read().replicas.get(&partition).cloned();
         let replica = match known.filter(|replica| replica.topic_id() == topic_id) {
             Some(replica) => Ok(replica),
             None => {
                 self.remove(&partition, &ReplicaError::UnknownTopicOrPartition);
-                self.create(&partition, topic_id, new, image)
+                self.create(&partition, topic_id, new, configs)
             }
         };
-        let told = replica.and_then(|replica| {
-            replica.on_metadata(new, self.clock.now())?;
-            Ok(replica)
-        });
+        if let Ok(replica) = &replica {
+            replica.on_metadata(new, self.clock.now());
+        }
         let mut table = self.table.write();
-        match told {
+        match replica {
             Ok(replica) => {
                 table.offline.remove(&partition);
                 table.replicas.insert(partition, replica);
@@ -383,12 +407,12 @@ impl ReplicaManager {
         partition: &TopicPartition,
         topic_id: Uuid,
         new: &PartitionImage,
-        image: &MetadataImage,
+        configs: &mut TopicConfigs<'_>,
     ) -> Result<Arc<Replica>, CreateError> {
         if self.logs.get(partition).is_some_and(|log| log.topic_id().is_some_and(|id| id != topic_id)) {
             self.logs.set_aside(partition)?;
         }
-        let config = self.topic_config(image, &partition.topic)?;
+        let config = configs.of(&partition.topic)?;
         let directory = new.directory_of(self.node_id);
         let log = self.logs.get_or_create(partition, topic_id, directory, Arc::clone(&config))?;
         let replica = Replica::new(self.node_id, partition.clone(), topic_id, log);

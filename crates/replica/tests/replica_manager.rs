@@ -10,7 +10,7 @@ use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, SystemClock, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{LogManager, LogManagerOptions, Origin};
+use milena_log::{LogManager, LogManagerOptions, Origin, TransactionCheck};
 use milena_metadata::store::CommittedBatch;
 use milena_metadata::versions::encode_record;
 use milena_metadata::{MetadataCache, MetadataLoader};
@@ -101,7 +101,8 @@ impl Broker {
     }
 
     fn append_to(&self, partition: i32, acks: i16, timeout_ms: u64, values: &[&str]) -> milena_replica::Appended {
-        let part = AppendPart { partition: TopicPartition::new("t", partition), records: batch(values) };
+        let (partition, records) = (TopicPartition::new("t", partition), batch(values));
+        let part = AppendPart { partition, records, transaction: TransactionCheck::Off };
         self.replicas.append(AppendRequest {
             acks,
             origin: Origin::Client,

@@ -9,10 +9,12 @@ use milena_common::Clock;
 use milena_common::config::BrokerConfig;
 use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
 use milena_metadata::{Controller, MetadataCache};
+use milena_raft::RaftNode;
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
 use crate::txn_markers::LocalMarkers;
 
 /// See the module.
@@ -28,12 +30,16 @@ pub(crate) struct Broker {
     pub(crate) metadata: MetadataCache,
     /// Who may change it.
     pub(crate) controller: Controller,
+    /// The quorum that keeps the metadata, as this node sees it.
+    pub(crate) raft: Arc<RaftNode>,
     /// Topics that are made because somebody asked for them.
     pub(crate) auto_topics: AutoTopics,
     /// Ids for idempotent producers.
     pub(crate) producer_ids: Arc<ProducerIds>,
     pub(crate) replicas: Arc<ReplicaManager>,
     pub(crate) groups: GroupCoordinator,
+    /// How fast clients are, and may be.
+    pub(crate) quotas: Quotas,
     pub(crate) transactions: TransactionCoordinator,
     /// The ends of transactions on their way to this broker's partitions.
     pub(crate) markers: Arc<LocalMarkers>,

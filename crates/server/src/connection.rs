@@ -10,6 +10,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ const TRUSTED_BYTES: usize = 1 << 20;
 const EARNEST_BYTES: usize = 16 << 10;
 /// Pieces of responses given to one system call.
 const MAX_SLICES: usize = 64;
+/// Longest time that a throttled connection is not read.
+const MAX_MUTE: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long a stopping node waits for a client to take its last answers.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -58,7 +61,8 @@ pub(crate) async fn serve(
     stop: watch::Receiver<bool>,
 ) {
     let peer = info.peer;
-    let mut connection = Connection { socket: Socket::new(stream), info, broker, options, answers: Answers::default() };
+    let mut connection =
+        Connection { socket: Socket::new(stream), info, broker, options, answers: Answers::default(), muted: None };
     match connection.run(stop).await {
         Ok(()) => {}
         Err(Ended::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
@@ -84,6 +88,8 @@ struct Connection {
     broker: Arc<Broker>,
     options: ConnectionOptions,
     answers: Answers,
+    /// A throttled connection is not read until then (KIP-219).
+    muted: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a wait ended with.
@@ -102,6 +108,7 @@ impl Connection {
         let mut idle = self.options.max_idle.map(|max| Box::pin(tokio::time::sleep(max)));
         let mut open = true;
         loop {
+            self.mute();
             if open && self.has_room() {
                 match self.socket.next_frame(self.options.max_frame_bytes) {
                     Ok(Some(frame)) => {
@@ -152,8 +159,24 @@ impl Connection {
         Ok(true)
     }
 
+    /// Takes note of what handlers said since.
+    fn mute(&mut self) {
+        let ms = self.info.throttle_ms.swap(0, Ordering::Relaxed);
+        if ms > 0 {
+            let until = Instant::now() + Duration::from_millis(ms).min(MAX_MUTE);
+            match &mut self.muted {
+                Some(muted) => {
+                    let until = until.max(muted.deadline());
+                    muted.as_mut().reset(until);
+                }
+                None => self.muted = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+        }
+    }
+
     fn has_room(&self) -> bool {
-        self.answers.queue.len() < MAX_PIPELINED_REQUESTS
+        self.muted.is_none()
+            && self.answers.queue.len() < MAX_PIPELINED_REQUESTS
             && self.answers.ready_bytes + self.socket.unsent_bytes < MAX_PENDING_RESPONSE_BYTES
     }
 
@@ -184,6 +207,12 @@ impl Connection {
             written?;
             // more may be answered, or read, now that there is room
             answered = true;
+        }
+        if let Some(muted) = &mut self.muted
+            && muted.as_mut().poll(cx).is_ready()
+        {
+            self.muted = None;
+            return Poll::Ready(Ok(Event::Progress));
         }
         if answered {
             return Poll::Ready(Ok(Event::Progress));

@@ -1,5 +1,6 @@
 //! The process: sockets in, one handler per API, and the wiring of everything below.
 
+pub mod adoption;
 mod auto_topics;
 mod broker;
 mod config_resources;
@@ -8,6 +9,7 @@ mod coordinator_log;
 mod coordinator_publisher;
 mod dynamic_config;
 mod handlers;
+mod heavy_work;
 mod leader_hint;
 mod listener;
 mod loggers;
@@ -16,6 +18,7 @@ mod operations;
 mod patience;
 mod producer_ids;
 pub mod quorum;
+mod quota;
 pub mod raft_log;
 mod registration;
 mod request;

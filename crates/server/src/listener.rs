@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use milena_common::config::{BrokerConfig, EndPoint, SecurityProtocol};
@@ -23,6 +24,8 @@ use crate::request::ConnectionInfo;
 
 /// Wait after a failed accept: out of descriptors, it would fail again at once.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// Longest wait of a client that connected too early: it holds a place.
+const MAX_EARLY: Duration = Duration::from_secs(1);
 
 /// Why a listener cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +106,21 @@ impl Listener {
                     continue;
                 }
             };
+            let early_ms = match self.kind {
+                Listeners::BROKER => {
+                    broker.quotas.connected(&broker.metadata.load().quotas, canonical(peer).ip(), broker.clock.now())
+                }
+                _ => 0,
+            };
+            if early_ms > 0 {
+                tracing::info!(%peer, early_ms, "connections come too fast from this address, closing a new one later");
+                let stop = stop.clone();
+                connections.spawn(async move {
+                    close_later(stream, Duration::from_millis(early_ms), stop).await;
+                    drop(permit);
+                });
+                continue;
+            }
             let Some(place) = bounds.take(peer.ip()) else {
                 tracing::info!(%peer, "too many connections from this address, closing a new one");
                 continue;
@@ -113,6 +131,7 @@ impl Listener {
                 listener: self.endpoint.listener.clone(),
                 kind: self.kind,
                 protocol: self.endpoint.protocol,
+                throttle_ms: AtomicU64::new(0),
             });
             let served = connection::serve(stream, info, Arc::clone(&broker), options, stop.clone());
             connections.spawn(async move {
@@ -124,6 +143,12 @@ impl Listener {
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// Keeps a client that came too early waiting, and then closes (KIP-612).
+async fn close_later(stream: TcpStream, wait: Duration, mut stop: watch::Receiver<bool>) {
+    let _ = tokio::time::timeout(wait.min(MAX_EARLY), stop.wait_for(|stop| *stop)).await;
+    drop(stream);
 }
 
 type Permit = tokio::sync::OwnedSemaphorePermit;

@@ -31,6 +31,7 @@ use crate::dynamic_config::DynamicConfig;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
+use crate::quota::Quotas;
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
@@ -138,8 +139,10 @@ impl Node {
             clock,
             metadata: quorum.cache.clone(),
             controller: quorum.controller.clone(),
+            raft: Arc::clone(&quorum.raft),
             replicas: Arc::clone(&replicas),
             groups,
+            quotas: Quotas::new(&config),
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids,
             transactions,
@@ -239,7 +242,7 @@ impl Node {
 }
 
 /// What a node of this version can be.
-fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
+pub(crate) fn check_roles(config: &BrokerConfig) -> Result<(), StartError> {
     if config.is_zookeeper() {
         return Err(StartError::Unsupported(
             "ZooKeeper mode (zookeeper.connect) is not part of this version yet".into(),
@@ -327,7 +330,8 @@ impl Storage {
         }
         let properties = check_formatted(&dirs, config.node_id)?;
         let previous_broker_epoch = previous_broker_epoch(&dirs);
-        let logs = LogManager::open(log_options(config, dirs, clock), &|_| default_topic_config(config))?;
+        let defaults = default_topic_config(config);
+        let logs = LogManager::open(log_options(config, dirs, clock), &|_| Arc::clone(&defaults))?;
         set_producer_expiration(&logs, config);
         let log = logs.open_metadata_log(&metadata_dir, metadata_topic_config(config)?)?;
         let raft_log = Arc::new(UnifiedRaftLog::new(log, Arc::new(RealFs), Arc::clone(clock))?);
@@ -336,7 +340,7 @@ impl Storage {
         Ok(Storage {
             cluster_id: properties.cluster_id,
             metadata_directory_id: id_of(&metadata_dir),
-            directories: known.iter().map(|d| d.id).collect(),
+            directories: known.iter().filter(|d| d.online).map(|d| d.id).collect(),
             bootstrap: storage_format::read_bootstrap(&metadata_dir)?.unwrap_or_default(),
             logs,
             raft_log,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use milena_common::config::SecurityProtocol;
 use milena_coordinator::GroupContext;
@@ -50,6 +51,8 @@ pub(crate) struct RequestContext {
     pub(crate) correlation_id: i32,
     /// From the header; `None` if null.
     pub(crate) client_id: Option<String>,
+    /// Of the frame, header included.
+    pub(crate) request_bytes: usize,
     pub(crate) connection: Arc<ConnectionInfo>,
 }
 
@@ -57,6 +60,17 @@ impl RequestContext {
     /// The client's address as Java prints one: `/127.0.0.1`.
     pub(crate) fn client_host(&self) -> String {
         format!("/{}", self.connection.peer.ip())
+    }
+
+    /// For quotas; a client without an id is one with an empty one.
+    pub(crate) fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+
+    /// The connection is not read for so long once the answer is given (KIP-219). Returns what to tell the client.
+    pub(crate) fn throttle(&self, ms: u64) -> i32 {
+        self.connection.throttle_ms.fetch_max(ms, Ordering::Relaxed);
+        i32::try_from(ms).unwrap_or(i32::MAX)
     }
 
     /// What the group coordinator wants to know.
@@ -79,4 +93,6 @@ pub(crate) struct ConnectionInfo {
     pub(crate) kind: Listeners,
     #[expect(dead_code, reason = "authentication reads it")]
     pub(crate) protocol: SecurityProtocol,
+    /// For how long the connection is not to be read; see [`RequestContext::throttle`].
+    pub(crate) throttle_ms: AtomicU64,
 }

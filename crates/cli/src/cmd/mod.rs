@@ -1,5 +1,6 @@
 //! One file per command, and the list of all of them.
 
+pub(crate) mod adopt;
 mod config_entities;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
@@ -21,9 +22,10 @@ pub(crate) mod topics;
 /// A command: arguments without its name to exit code.
 type Run = fn(&[String]) -> i32;
 
-/// `dev` and Kafka's script names, and what answers to them.
+/// `dev`, `adopt` and Kafka's script names, and what answers to them.
 const COMMANDS: &[(&str, Run)] = &[
     ("dev", dev::run),
+    ("adopt", adopt::run),
     ("kafka-server-start", server_start::run),
     ("kafka-server-stop", server_stop::run),
     ("kafka-storage", storage::run),

@@ -52,8 +52,8 @@ config_def! {
     "controller.quorum.request.timeout.ms" => controller_quorum_request_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly Public idle, "Time for an answer within the quorum.";
     "controller.quorum.retry.backoff.ms" => controller_quorum_retry_backoff_ms: i32 = "20", AtLeast(0), ReadOnly Public idle, "Wait before a failed request within the quorum is sent again.";
     "controller.quorum.voters" => controller_quorum_voters: Vec<String> = "", Any, ReadOnly Public live, "Voters of a fixed quorum: id@host:port, separated by commas.";
-    "controller.quota.window.num" => controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public idle, "Samples kept for the quota on changes of topics.";
-    "controller.quota.window.size.seconds" => controller_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public idle, "Length of one such sample.";
+    "controller.quota.window.num" => controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public live, "Samples kept for the quota on changes of topics.";
+    "controller.quota.window.size.seconds" => controller_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public live, "Length of one such sample.";
     "controller.socket.timeout.ms" => controller_socket_timeout_ms: i32 = "30000", Any, ReadOnly Public idle, "Time for an answer between controller and broker.";
     "cordoned.log.dirs" => cordoned_log_dirs: Vec<String> = "", Elements, PerBroker Public live, "Data directories that get no new replicas; * is all of them.";
     "create.topic.policy.class.name" => create_topic_policy_class_name: Option<Class> = null, Any, ReadOnly Public idle, "Class that may refuse a new topic.";
@@ -234,8 +234,8 @@ config_def! {
     "producer.purgatory.purge.interval.requests" => producer_purgatory_purge_interval_requests: i32 = "1000", Any, ReadOnly Public idle, "Finished waiters after which the produce purgatory is tidied.";
     "queued.max.request.bytes" => queued_max_request_bytes: i64 = "-1", Any, ReadOnly Public idle, "Most bytes of requests in memory; -1 is no bound.";
     "queued.max.requests" => queued_max_requests: i32 = "500", AtLeast(1), ReadOnly Public idle, "Most requests that wait.";
-    "quota.window.num" => quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public idle, "Samples kept for client quotas.";
-    "quota.window.size.seconds" => quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public idle, "Length of one such sample.";
+    "quota.window.num" => quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public live, "Samples kept for client quotas.";
+    "quota.window.size.seconds" => quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public live, "Length of one such sample.";
     "remote.fetch.max.wait.ms" => remote_fetch_max_wait_ms: i32 = "500", AtLeast(1), ClusterWide Public idle, "A fetch waits at most so long for remote storage.";
     "remote.list.offsets.request.timeout.ms" => remote_list_offsets_request_timeout_ms: i64 = "30000", AtLeast(1), ClusterWide Public idle, "A search by time waits at most so long for remote storage.";
     "remote.log.index.file.cache.total.size.bytes" => remote_log_index_file_cache_total_size_bytes: i64 = "1073741824", AtLeast(1), ClusterWide Public idle, "Local disk for indexes of remote segments.";

@@ -33,6 +33,8 @@ pub(crate) enum TimerKey {
     ConsumerRejoin { group: Arc<str>, member: Arc<str> },
     /// A classic member of a consumer group is to fetch its assignment.
     ConsumerSync { group: Arc<str>, member: Arc<str> },
+    /// Patterns of a consumer group are to be looked up.
+    ConsumerPatterns { group: Arc<str> },
     /// The next look for expired offsets.
     OffsetExpiry,
 }

@@ -307,6 +307,7 @@ impl Shard for GroupShard {
             TimerKey::ConsumerRejoin { group, member } | TimerKey::ConsumerSync { group, member } => {
                 records.extend(self.on_classic_member_timer(&group, &member, now));
             }
+            TimerKey::ConsumerPatterns { group } => records.extend(self.on_patterns_timer(&group, now)),
             TimerKey::OffsetExpiry => self.expire_offsets(now, &mut records),
         }
         Some(Outcome::new(records, ()))

@@ -103,7 +103,8 @@ impl UnifiedLog {
         self.log_end.store(end, Ordering::Release);
         self.durable_end.fetch_min(end, Ordering::AcqRel);
         self.recovery_point.fetch_min(end, Ordering::AcqRel);
-        self.high_watermark.fetch_min(end, Ordering::AcqRel);
+        let before = self.high_watermark.fetch_min(end, Ordering::AcqRel);
+        inner.producers.on_high_watermark(before.min(end));
         (inner.active_dirty, inner.dir_dirty) = (true, true);
         self.submit(inner);
         Ok(())

@@ -7,12 +7,17 @@
 mod bootstrap;
 mod cluster;
 mod config;
+mod election;
 mod error;
+mod features;
 mod partition_change;
 mod partitions;
 mod placement;
 mod producer_ids;
+mod quota;
+mod reassignment;
 mod replication;
+mod scram;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -290,6 +295,66 @@ impl Controller {
             error_code: error.code.code(),
             ..Default::default()
         }))
+    }
+
+    // ---- What operators ask for ----
+
+    /// Errors are per partition; an unknown type of election is an error of the whole.
+    pub async fn elect_leaders(
+        &self,
+        request: msg::ElectLeadersRequest,
+    ) -> Result<msg::ElectLeadersResponse, ApiError> {
+        self.write(|cx, _| election::elect_leaders(cx, &request)).await
+    }
+
+    /// Errors are per partition.
+    pub async fn alter_partition_reassignments(
+        &self,
+        request: msg::AlterPartitionReassignmentsRequest,
+    ) -> Result<msg::AlterPartitionReassignmentsResponse, ApiError> {
+        self.write(|cx, _| reassignment::alter(cx, &request)).await
+    }
+
+    pub fn list_partition_reassignments(
+        &self,
+        request: &msg::ListPartitionReassignmentsRequest,
+    ) -> Result<msg::ListPartitionReassignmentsResponse, ApiError> {
+        let image = self.image().ok_or_else(not_controller)?;
+        Ok(reassignment::list(&image, request))
+    }
+
+    /// All or nothing. `version` is that of the request: it decides what is told. `kraft_version` is the quorum's own level.
+    pub async fn update_features(
+        &self,
+        request: msg::UpdateFeaturesRequest,
+        version: i16,
+        kraft_version: i16,
+    ) -> Result<msg::UpdateFeaturesResponse, ApiError> {
+        self.write(|cx, _| features::update(cx, &request, version, kraft_version)).await
+    }
+
+    /// Errors are per entity. That an address can be resolved is the handler's business.
+    pub async fn alter_client_quotas(
+        &self,
+        request: msg::AlterClientQuotasRequest,
+    ) -> Result<msg::AlterClientQuotasResponse, ApiError> {
+        self.write(|cx, _| quota::alter(cx, &request)).await
+    }
+
+    /// Errors are per user.
+    pub async fn alter_user_scram_credentials(
+        &self,
+        request: msg::AlterUserScramCredentialsRequest,
+    ) -> Result<msg::AlterUserScramCredentialsResponse, ApiError> {
+        self.write(|cx, _| scram::alter(cx, &request)).await
+    }
+
+    pub fn describe_user_scram_credentials(
+        &self,
+        request: &msg::DescribeUserScramCredentialsRequest,
+    ) -> Result<msg::DescribeUserScramCredentialsResponse, ApiError> {
+        let image = self.image().ok_or_else(not_controller)?;
+        Ok(scram::describe(&image, request))
     }
 
     // ---- The machinery ----

@@ -80,7 +80,7 @@ pub(crate) fn leader_and_isr_updates(
     records
 }
 
-fn online(image: &MetadataImage, partition: &PartitionImage, broker_id: i32) -> bool {
+pub(crate) fn online(image: &MetadataImage, partition: &PartitionImage, broker_id: i32) -> bool {
     image.cluster.broker(broker_id).is_none_or(|broker| broker.has_online_dir(partition.directory_of(broker_id)))
 }
 

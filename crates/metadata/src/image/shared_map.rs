@@ -68,6 +68,19 @@ impl<K: Ord + Hash + Clone, V: Clone> SharedMap<K, V> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }
 
+    /// The value, to be changed: only this copy of the map sees it.
+    pub(crate) fn get_mut<Q>(&mut self, key: &Q) -> Option<&mut V>
+    where
+        K: Borrow<Q>,
+        Q: Ord + Hash + ?Sized,
+    {
+        let shard = &mut self.shards[shard_of(key)];
+        if !shard.contains_key(key) {
+            return None;
+        }
+        Arc::make_mut(shard).get_mut(key)
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let old = Arc::make_mut(&mut self.shards[shard_of(&key)]).insert(key, value);
         self.len += usize::from(old.is_none());
@@ -126,6 +139,9 @@ mod tests {
             let apply = |map: &mut SharedMap<u8, u8>, model: &mut BTreeMap<u8, u8>, steps: &[(u8, Option<u8>)]| {
                 for &(key, value) in steps {
                     match value {
+                        Some(value) if key % 2 == 0 && map.contains_key(&key) => {
+                            assert_eq!(map.get_mut(&key).map(|old| std::mem::replace(old, value)), model.insert(key, value));
+                        }
                         Some(value) => assert_eq!(map.insert(key, value), model.insert(key, value)),
                         None => assert_eq!(map.remove(&key), model.remove(&key)),
                     }

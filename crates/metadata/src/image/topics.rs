@@ -161,12 +161,11 @@ impl TopicsImage {
 
     /// False when there is no such topic.
     pub(crate) fn put_partition(&mut self, id: Uuid, partition: i32, image: PartitionImage) -> bool {
-        let Some(topic) = self.by_id.get(&id) else {
+        let Some(topic) = self.by_id.get_mut(&id) else {
             return false;
         };
-        let mut topic = TopicImage::clone(topic);
-        topic.partitions.insert(partition, Arc::new(image));
-        self.by_id.insert(id, Arc::new(topic));
+        // copied only where another image holds it too: else a log of n changes would copy n times n partitions
+        Arc::make_mut(topic).partitions.insert(partition, Arc::new(image));
         true
     }
 }

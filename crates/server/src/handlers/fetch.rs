@@ -3,7 +3,8 @@
 //! 4 isolation levels, 5 log starts, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 10 zstd (KIP-110), 11 followers may serve consumers
 //! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
 //! converted to magic 0 or 1.
-//! Gaps: no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
+//! A consumer over its quota is told so with its records, and its connection is not read for that long.
+//! Gaps: Kafka gives such a consumer nothing until then; no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use milena_replica::{
 };
 
 use crate::broker::Broker;
+use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::request::{Handler, Reply, RequestContext};
 
@@ -199,7 +201,15 @@ impl Fetching {
             Ok(finished) => finished,
             Err(error) => return FetchResponse { error_code: error.code().code(), ..Default::default() },
         };
-        let named = data.into_iter().zip(named).filter_map(|(data, named)| named.then_some(data));
+        let named = data.into_iter().zip(named).filter_map(|(data, named)| named.then_some(data)).collect::<Vec<_>>();
+        let throttle_time_ms = match params.replica_id {
+            // consumers have quotas, followers do not
+            ..0 => {
+                let bytes = named.iter().flat_map(|(_, told)| told.records.iter().flatten()).map(Bytes::len).sum();
+                cx.throttle(broker.quotas.fetched(&image.quotas, cx.client_id(), bytes, broker.clock.now()))
+            }
+            0.. => 0,
+        };
         let node_endpoints = (hints.nodes().into_iter())
             .map(|node| NodeEndpoint {
                 node_id: node.id,
@@ -208,7 +218,7 @@ impl Fetching {
                 rack: node.rack,
             })
             .collect();
-        FetchResponse { session_id, responses: by_topic(named), node_endpoints, ..Default::default() }
+        FetchResponse { throttle_time_ms, session_id, responses: by_topic(named.into_iter()), node_endpoints, ..Default::default() }
     }
 }
 
@@ -289,7 +299,8 @@ fn fit(cx: &RequestContext, broker: &Broker, params: &FetchParams, mut part: Fet
             break;
         }
         let stored = contiguous(std::mem::take(&mut fetched.records));
-        let fitted = legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
+        let convert = || legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
+        let fitted = if is_heavy(&stored) { aside(convert) } else { convert() };
         match fitted {
             Ok(fitted) => {
                 fetched.records = fitted.records;

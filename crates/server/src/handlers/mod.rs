@@ -53,6 +53,7 @@ handlers! {
     sync_group::SyncGroup,
     describe_groups::DescribeGroups,
     list_groups::ListGroups,
+    sasl_handshake::SaslHandshake,
     api_versions::ApiVersions,
     create_topics::CreateTopics,
     delete_topics::DeleteTopics,
@@ -64,15 +65,34 @@ handlers! {
     end_txn::EndTxn,
     write_txn_markers::WriteTxnMarkers,
     txn_offset_commit::TxnOffsetCommit,
+    describe_acls::DescribeAcls,
+    create_acls::CreateAcls,
+    delete_acls::DeleteAcls,
     describe_configs::DescribeConfigs,
     alter_configs::AlterConfigs,
+    alter_replica_log_dirs::AlterReplicaLogDirs,
     describe_log_dirs::DescribeLogDirs,
+    sasl_authenticate::SaslAuthenticate,
     create_partitions::CreatePartitions,
+    create_delegation_token::CreateDelegationToken,
+    renew_delegation_token::RenewDelegationToken,
+    expire_delegation_token::ExpireDelegationToken,
+    describe_delegation_token::DescribeDelegationToken,
     delete_groups::DeleteGroups,
+    elect_leaders::ElectLeaders,
     incremental_alter_configs::IncrementalAlterConfigs,
+    alter_partition_reassignments::AlterPartitionReassignments,
+    list_partition_reassignments::ListPartitionReassignments,
     offset_delete::OffsetDelete,
+    describe_client_quotas::DescribeClientQuotas,
+    alter_client_quotas::AlterClientQuotas,
+    describe_user_scram_credentials::DescribeUserScramCredentials,
+    alter_user_scram_credentials::AlterUserScramCredentials,
+    describe_quorum::DescribeQuorum,
+    update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
+    unregister_broker::UnregisterBroker,
     describe_transactions::DescribeTransactions,
     list_transactions::ListTransactions,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
@@ -120,13 +140,19 @@ pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker
         }
         return Started::Close(format!("version {api_version} of {key} is not served"));
     }
+    let request_bytes = frame.len();
     let mut body = Reader::new(frame);
     let header = match RequestHeader::decode_for(&mut body, key, api_version) {
         Ok(header) => header,
         Err(error) => return Started::Close(format!("the header of {key} cannot be read: {error}")),
     };
-    let cx =
-        RequestContext { api_version, correlation_id, client_id: header.client_id, connection: Arc::clone(connection) };
+    let cx = RequestContext {
+        api_version,
+        correlation_id,
+        client_id: header.client_id,
+        request_bytes,
+        connection: Arc::clone(connection),
+    };
     dispatch(cx, broker, key, body).await
 }
 

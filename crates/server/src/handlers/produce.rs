@@ -4,6 +4,7 @@
 //! records at fault (KIP-467); 10 tells where the leader is (KIP-951); 13 names topics by id (KIP-516).
 //! Records that begin a transaction in a partition wait for the transaction coordinator, and so does what follows on the connection
 //! (KIP-890): it is asked whether they may; 12 on adds the partition to the transaction.
+//! A client over its quota is answered, and its connection is not read for that long (KIP-219).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use milena_protocol::records::BatchView;
 use milena_replica::{AppendPart, AppendRequest, ReplicaError};
 
 use crate::broker::Broker;
+use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::request::{Handler, Reply, RequestContext};
 use crate::verification::{Beginning, Support, Transaction, ask};
@@ -55,28 +57,35 @@ impl Handler for Produce {
         let (mut answer, mut parts, mut places) = sort(cx, broker, request);
         verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
         let refused = answer.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
-        let appended = broker.replicas.append(AppendRequest {
-            acks,
-            origin: Origin::Client,
-            produce_version: Some(cx.api_version),
-            timeout_ms,
-            parts,
-        });
+        let heavy = parts.iter().any(|part| is_heavy(&part.records));
+        let request =
+            AppendRequest { acks, origin: Origin::Client, produce_version: Some(cx.api_version), timeout_ms, parts };
+        let append = || broker.replicas.append(request);
+        let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
+            throttle(cx, broker);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };
         }
         if appended.is_committed() {
             word(cx, broker, &mut answer, &places, &appended.into_results());
+            answer.throttle_time_ms = throttle(cx, broker);
             return Reply::Now(answer);
         }
         let (cx, broker) = (cx.clone(), Arc::clone(broker));
         Reply::Later(Box::pin(async move {
             let results = appended.committed().await;
             word(&cx, &broker, &mut answer, &places, &results);
+            answer.throttle_time_ms = throttle(&cx, &broker);
             answer
         }))
     }
+}
+
+/// Counts the request for the client's quota.
+fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
+    let quotas = &broker.metadata.load().quotas;
+    cx.throttle(broker.quotas.produced(quotas, cx.client_id(), cx.request_bytes, broker.clock.now()))
 }
 
 /// The answer with all that is refused at once, and what is to be appended.

@@ -77,6 +77,7 @@ impl GroupShard {
         steps.bump_epoch(&mut draft, &mut soft, changed);
         steps.assign(&mut draft);
         let moved = steps.reconcile(&mut draft, &member_id, reported)?;
+        draft.check_sizes(config.max_record_bytes)?;
 
         // Decided: from here on nothing is refused.
         let settings = steps.settings(&group_id);
@@ -93,7 +94,11 @@ impl GroupShard {
             assignment: shows_assignment.then(|| assignment(&moved.after.assigned)),
             ..Default::default()
         };
+        let needs_patterns = steps.needs_patterns(draft.group(), &member_id);
         let records = draft.into_records();
+        if needs_patterns {
+            self.soft.timers.schedule(TimerKey::ConsumerPatterns { group: group_id.clone() }, now.mono_ms);
+        }
         self.forget_classic_group(&group_id, now);
         self.soft.consumers.insert(group_id.clone(), soft);
         self.schedule_consumer_session(&group_id, &member_id, settings.session_timeout_ms, now);
@@ -101,6 +106,28 @@ impl GroupShard {
             self.watch_revocation(&group_id, &member_id, moved.after.state, rebalance_timeout_ms, now);
         }
         Ok((records, response))
+    }
+
+    /// Somebody subscribed to a pattern whose topics are to be looked up.
+    pub(crate) fn on_patterns_timer(&mut self, group_id: &Arc<str>, now: Now) -> Vec<GroupRecord> {
+        let cluster = self.cluster.load();
+        let config = self.config.clone();
+        let Some(group) = self.hard.consumer_group(group_id) else {
+            return Vec::new();
+        };
+        let steps = Steps { config: &config, cluster: &cluster, now };
+        let mut draft = Draft::new(group_id.clone(), group);
+        let mut soft = self.soft.consumers.get(group_id).copied().unwrap_or_default();
+        if steps.resolve_patterns(&mut draft) {
+            steps.bump_epoch(&mut draft, &mut soft, true);
+        }
+        if draft.check_sizes(config.max_record_bytes).is_err() {
+            tracing::warn!(group = &**group_id, "a pattern stands for more topics than a record can name");
+            return Vec::new();
+        }
+        let records = draft.into_records();
+        self.soft.consumers.insert(group_id.clone(), soft);
+        records
     }
 
     /// A member that was heard of has its session from now on.

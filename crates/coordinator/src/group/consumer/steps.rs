@@ -58,7 +58,8 @@ impl Steps<'_> {
         GroupSettings::new(self.config, broker, overrides)
     }
 
-    /// Records what a member says of itself. True if that changes what it reads.
+    /// Records what a member says of itself. True if that changes what it reads; the topics of a pattern that nobody has looked up
+    /// yet are not among that (see `resolve_patterns`).
     pub(super) fn subscribe(
         &self,
         draft: &mut Draft<'_>,
@@ -67,53 +68,56 @@ impl Steps<'_> {
     ) -> bool {
         let old = draft.group().member(member_id).map(|(_, old)| Arc::clone(old));
         if old.as_deref() == Some(&value) {
-            return self.resolve_patterns(draft, regex_of(&value));
+            return false;
         }
         let names_before: BTreeSet<&String> = old.iter().flat_map(|old| &old.subscribed_topic_names).collect();
         let names: BTreeSet<&String> = value.subscribed_topic_names.iter().collect();
-        let mut changed = names_before != names;
-        let regex_before = old.as_deref().and_then(regex_of).map(str::to_owned);
+        let names_changed = names_before != names;
+        let regex_before = old.as_deref().and_then(regex_of);
         let regex = regex_of(&value).map(str::to_owned);
+        let regex_changed = regex_before != regex.as_deref();
         draft.push(ConsumerRecord::Member { member: member_id.clone(), value: Some(value) });
-        if regex_before != regex {
-            changed = true;
+        if regex_changed {
             self.forget_unused_patterns(draft);
         }
-        changed | self.resolve_patterns(draft, regex.as_deref())
+        let is_resolved = regex.is_none_or(|regex| draft.group().regex(&regex).is_some());
+        names_changed || regex_changed && is_resolved
     }
 
-    /// Looks up the topics of `pattern` if nobody has, and of all patterns again if topics came since and the last look was long
-    /// enough ago. True if some pattern stands for other topics than before.
-    fn resolve_patterns(&self, draft: &mut Draft<'_>, pattern: Option<&str>) -> bool {
-        let Some(pattern) = pattern else {
-            return false;
-        };
+    /// Whether the topics of this member's pattern are to be looked up: nobody has, or topics came since and the last look was long
+    /// enough ago.
+    pub(super) fn needs_patterns(&self, group: &ConsumerGroup, member_id: &str) -> bool {
+        let pattern = group.member(member_id).and_then(|(_, member)| regex_of(member));
+        pattern.is_some_and(|pattern| group.regex(pattern).is_none_or(|resolved| self.is_stale(resolved)))
+    }
+
+    fn is_stale(&self, resolved: &patterns::Resolved) -> bool {
+        let age_ms = self.now.wall_ms.saturating_sub(resolved.timestamp);
+        age_ms >= self.config.consumer_regex_refresh_interval_ms
+            || resolved.version < self.cluster.image.last_offset() && age_ms >= patterns::MIN_REFRESH_INTERVAL_MS
+    }
+
+    /// Looks up the topics of all patterns that nobody has looked up, and of all others if some are stale. Runs after the heartbeat that
+    /// asked for it was answered. True if some pattern stands for other topics than before.
+    pub(super) fn resolve_patterns(&self, draft: &mut Draft<'_>) -> bool {
         let version = self.cluster.image.last_offset();
-        let stale = |resolved: &patterns::Resolved| {
-            let age_ms = self.now.wall_ms.saturating_sub(resolved.timestamp);
-            age_ms >= self.config.consumer_regex_refresh_interval_ms
-                || (resolved.version < version && age_ms >= patterns::MIN_REFRESH_INTERVAL_MS)
-        };
-        let mut due: BTreeSet<Arc<str>> = BTreeSet::new();
-        match draft.group().regex(pattern) {
-            None => {
-                due.insert(Arc::from(pattern));
-            }
-            Some(resolved) if stale(resolved) => {
-                due.extend(draft.group().members().filter_map(|(_, member)| regex_of(member)).map(Arc::from));
-            }
-            Some(_) => {}
-        }
+        let group = draft.group();
+        let used: BTreeSet<&str> = group.members().filter_map(|(_, member)| regex_of(member)).collect();
+        let refreshes = used.iter().filter_map(|&regex| group.regex(regex)).any(|resolved| self.is_stale(resolved));
         let mut changed = false;
-        for regex in due {
-            let topics = patterns::resolve(&regex, &self.cluster.image);
-            let known = draft.group().regex(&regex);
-            if known.is_some_and(|known| known.topics == topics && known.version == version) {
+        let mut records = Vec::new();
+        for regex in used {
+            let known = group.regex(regex);
+            if known.is_some() && !refreshes {
                 continue;
             }
+            let topics = patterns::resolve(regex, &self.cluster.image);
             changed |= known.is_none_or(|known| known.topics != topics);
-            let value = patterns::Resolved { topics, version, timestamp: self.now.wall_ms };
-            draft.push(ConsumerRecord::Regex { regex, value: Some(value) });
+            let value = Some(patterns::Resolved { topics, version, timestamp: self.now.wall_ms });
+            records.push(ConsumerRecord::Regex { regex: Arc::from(regex), value });
+        }
+        for record in records {
+            draft.push(record);
         }
         changed
     }
