@@ -136,15 +136,20 @@ pub struct ProducerState {
 impl ProducerState {
     /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
     /// after this and before the append. `bumps_epochs` says that the producer gets an epoch with each transaction.
+    ///
+    /// # Errors
+    /// The epoch is an old one: the coordinator need not be asked, and must not add anything to a transaction for it.
     pub fn begin_verification(
         &mut self,
         producer_id: i64,
         producer_epoch: i16,
         base_sequence: i32,
         bumps_epochs: bool,
-    ) -> Option<u64> {
+        partition: &dyn std::fmt::Display,
+    ) -> Result<Option<u64>, LogError> {
+        self.check_producer_epoch(producer_id, producer_epoch, partition)?;
         if self.is_open(producer_id, producer_epoch) {
-            return None;
+            return Ok(None);
         }
         if self.verifying.len() >= MAX_PRODUCERS_PER_PARTITION {
             // Those who wait are refused, and ask again.
@@ -160,7 +165,7 @@ impl ProducerState {
         if verification.ticket == ticket {
             self.next_ticket += 1;
         }
-        Some(verification.ticket)
+        Ok(Some(verification.ticket))
     }
 
     fn is_open(&self, producer_id: i64, producer_epoch: i16) -> bool {
@@ -253,11 +258,20 @@ impl ProducerState {
 
     /// Whether the producer's epoch is not an old one: all that is asked of a coordinator's batch.
     pub fn check_epoch(&self, batch: &ProducerBatch, partition: &dyn std::fmt::Display) -> Result<(), LogError> {
-        match self.producers.get(&batch.producer_id) {
-            Some(entry) if batch.producer_epoch < entry.producer_epoch => Err(LogError::InvalidProducerEpoch {
-                producer_id: batch.producer_id,
+        self.check_producer_epoch(batch.producer_id, batch.producer_epoch, partition)
+    }
+
+    fn check_producer_epoch(
+        &self,
+        producer_id: i64,
+        producer_epoch: i16,
+        partition: &dyn std::fmt::Display,
+    ) -> Result<(), LogError> {
+        match self.producers.get(&producer_id) {
+            Some(entry) if producer_epoch < entry.producer_epoch => Err(LogError::InvalidProducerEpoch {
+                producer_id,
                 partition: partition.to_string(),
-                found: batch.producer_epoch,
+                found: producer_epoch,
                 current: entry.producer_epoch,
             }),
             _ => Ok(()),
@@ -536,6 +550,10 @@ mod tests {
         assert_eq!(s.first_unstable_offset(), None);
     }
 
+    fn begin(s: &mut ProducerState, epoch: i16, base_sequence: i32, bumps_epochs: bool) -> Option<u64> {
+        s.begin_verification(7, epoch, base_sequence, bumps_epochs, &"t-0").unwrap()
+    }
+
     fn transactional(producer_epoch: i16, base_sequence: i32, first_offset: i64) -> ProducerBatch {
         ProducerBatch { is_transactional: true, ..batch(producer_epoch, base_sequence, 1, first_offset) }
     }
@@ -548,20 +566,20 @@ mod tests {
         };
         let first = transactional(0, 0, 0);
         assert!(check(&s, &first, None).is_err());
-        let ticket = s.begin_verification(7, 0, 0, false);
-        assert_eq!(s.begin_verification(7, 0, 1, false), ticket, "batches of one transaction share it");
+        let ticket = begin(&mut s, 0, 0, false);
+        assert_eq!(begin(&mut s, 0, 1, false), ticket, "batches of one transaction share it");
         assert!(check(&s, &transactional(0, 1, 0), ticket).is_err(), "the first one is still to come");
         check(&s, &first, ticket).unwrap();
         s.on_batch(&first);
-        assert_eq!(s.begin_verification(7, 0, 2, false), None, "it is open");
+        assert_eq!(begin(&mut s, 0, 2, false), None, "it is open");
         check(&s, &transactional(0, 1, 1), None).unwrap();
         assert!(check(&s, &batch(0, 1, 1, 1), None).is_err(), "what is not of the transaction waits for its end");
         let marker = Marker { committed: true, coordinator_epoch: 1, transaction_version: 0 };
-        let late = s.begin_verification(7, 0, 2, false);
+        let late = begin(&mut s, 0, 2, false);
         s.on_marker(7, 0, &marker, 1, 1000);
         assert_eq!(late, None);
         assert!(check(&s, &transactional(0, 1, 2), ticket).is_err(), "verified for the transaction before");
-        let ticket = s.begin_verification(7, 0, 1, false);
+        let ticket = begin(&mut s, 0, 1, false);
         s.on_marker(7, 0, &marker, 2, 1000);
         assert!(check(&s, &transactional(0, 1, 3), ticket).is_err(), "voided by the marker");
     }
@@ -569,27 +587,27 @@ mod tests {
     #[test]
     fn producers_that_get_an_epoch_with_each_transaction_begin_at_zero() {
         let mut s = ProducerState::default();
-        let ticket = s.begin_verification(7, 0, 3, true);
+        let ticket = begin(&mut s, 0, 3, true);
         let check =
             |s: &ProducerState, b: &ProducerBatch| s.check_transaction(b, TransactionCheck::Ticket(ticket), &"t-0");
         assert!(matches!(check(&s, &transactional(0, 3, 0)), Err(LogError::OutOfOrderSequence { expected: 0, .. })));
-        s.begin_verification(7, 0, 0, true);
+        begin(&mut s, 0, 0, true);
         check(&s, &transactional(0, 0, 0)).unwrap();
     }
 
     #[test]
     fn a_marker_leaves_the_next_transaction_alone() {
         let marker = Marker { committed: true, coordinator_epoch: 1, transaction_version: 2 };
-        let begin = |epoch: i16, base_sequence| {
+        let begins = |epoch: i16, base_sequence| {
             let mut s = ProducerState::default();
             s.on_batch(&transactional(0, 0, 0));
-            let ticket = s.begin_verification(7, epoch, base_sequence, true);
+            let ticket = begin(&mut s, epoch, base_sequence, true);
             s.on_marker(7, 1, &marker, 1, 1000);
             s.check_transaction(&transactional(epoch, base_sequence, 2), TransactionCheck::Ticket(ticket), &"t-0")
                 .is_ok()
         };
-        assert!(begin(1, 0), "its producer had the answer before the marker was here");
-        assert!(!begin(0, 1), "of the transaction that the marker ended");
+        assert!(begins(1, 0), "its producer had the answer before the marker was here");
+        assert!(!begins(0, 1), "of the transaction that the marker ended");
     }
 
     #[test]

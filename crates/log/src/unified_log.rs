@@ -5,6 +5,7 @@
 
 mod adopt;
 mod compact;
+mod producers;
 mod read;
 mod shrink;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
 use crate::leader_epoch::{EpochEntry, LeaderEpochs};
-use crate::producer_state::{Marker, ProducerBatch, ProducerEntry, ProducerState, TransactionCheck};
+use crate::producer_state::{Marker, ProducerBatch, ProducerState, TransactionCheck};
 use crate::recovery;
 use crate::segment::{Probe, Segment, file_name};
 use crate::validate::{Append, Origin, Rules, TargetCompression, check_copied, validate_and_assign};
@@ -554,35 +555,6 @@ impl UnifiedLog {
             .filter(|a| a.last_offset >= from && a.first_offset < to)
             .copied()
             .collect()
-    }
-
-    /// What is known of its producers.
-    pub fn producers(&self) -> Vec<ProducerEntry> {
-        self.inner.lock().producers.producers().cloned().collect()
-    }
-
-    /// Forgets producers that wrote nothing for so long and have no open transaction, now and from now on.
-    pub fn expire_producers(&self, now: Now, expiration_ms: i64) {
-        self.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);
-        self.inner.lock().producers.expire(now.wall_ms, expiration_ms);
-    }
-
-    fn producer_expiration_ms(&self) -> i64 {
-        self.producer_expiration_ms.load(Ordering::Relaxed)
-    }
-
-    /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
-    /// after this, and the append be made with the ticket ([`AppendOptions::transaction`]). `bumps_epochs`: the producer gets an
-    /// epoch with each transaction (KIP-890).
-    pub fn begin_verification(
-        &self,
-        producer_id: i64,
-        producer_epoch: i16,
-        base_sequence: i32,
-        bumps_epochs: bool,
-    ) -> Option<u64> {
-        let mut inner = self.inner.lock();
-        inner.producers.begin_verification(producer_id, producer_epoch, base_sequence, bumps_epochs)
     }
 
     /// Bytes of all segments.

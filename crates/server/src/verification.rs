@@ -10,6 +10,7 @@ use milena_common::TopicPartition;
 use milena_coordinator::TRANSACTION_VERSION_2;
 use milena_log::TransactionCheck;
 use milena_protocol::ErrorCode;
+use milena_replica::ReplicaError;
 
 use crate::broker::Broker;
 
@@ -50,25 +51,29 @@ pub(crate) async fn ask(
     let (producer_id, producer_epoch) = transaction.producer;
     let begin = |beginning: &Beginning| {
         // Who does not lead the partition is told so by the append.
-        let log = broker.replicas.leader_log(&beginning.partition).ok()?;
-        log.begin_verification(producer_id, producer_epoch, beginning.base_sequence, is_implicit)
+        let Ok(log) = broker.replicas.leader_log(&beginning.partition) else { return Ok(None) };
+        let begun = log.begin_verification(producer_id, producer_epoch, beginning.base_sequence, is_implicit);
+        begun.map_err(|error| ReplicaError::from(error).code())
     };
-    let tickets: Vec<Option<u64>> = beginnings.iter().map(begin).collect();
+    let tickets: Vec<Result<Option<u64>, ErrorCode>> = beginnings.iter().map(begin).collect();
     let asked: Vec<TopicPartition> = (beginnings.iter().zip(&tickets))
-        .filter(|(_, ticket)| ticket.is_some())
+        .filter(|(_, ticket)| matches!(ticket, Ok(Some(_))))
         .map(|(beginning, _)| beginning.partition.clone())
         .collect();
     if asked.is_empty() {
-        return tickets.into_iter().map(|ticket| Ok(TransactionCheck::Ticket(ticket))).collect();
+        return tickets.into_iter().map(|ticket| ticket.map(TransactionCheck::Ticket)).collect();
     }
     let answer = match transaction.support {
         Support::Implicit => add(broker, transaction, &asked).await.map(|()| vec![ErrorCode::None; asked.len()]),
         _ => broker.transactions.verify_partitions(transaction.transactional_id, transaction.producer, &asked).await,
     };
     let mut answers = answer.unwrap_or_else(|error| vec![error; asked.len()]).into_iter();
-    let result = |ticket: Option<u64>| match ticket.map(|_| answers.next().unwrap_or(ErrorCode::UnknownServerError)) {
-        None | Some(ErrorCode::None) => Ok(TransactionCheck::Ticket(ticket)),
-        Some(error) => Err(worded(error, transaction.support)),
+    let result = |ticket: Result<Option<u64>, ErrorCode>| {
+        let ticket = ticket?;
+        match ticket.map(|_| answers.next().unwrap_or(ErrorCode::UnknownServerError)) {
+            None | Some(ErrorCode::None) => Ok(TransactionCheck::Ticket(ticket)),
+            Some(error) => Err(worded(error, transaction.support)),
+        }
     };
     tickets.into_iter().map(result).collect()
 }

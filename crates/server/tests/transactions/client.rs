@@ -18,7 +18,7 @@ use milena_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, O
 use milena_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use milena_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use milena_protocol::messages::{self as msg};
-use milena_protocol::records::{BatchBuilder, Compression};
+use milena_protocol::records::{BatchBuilder, BatchView, Compression};
 use milena_protocol::{Decode as _, Reader, Request, RequestHeader, Writer};
 
 const THEN: i64 = 1_700_000_000_000;
@@ -269,7 +269,14 @@ impl Client {
         (answer.producer_id, answer.producer_epoch)
     }
 
-    pub fn produce(&mut self, step: &str, version: i16, id: Option<&str>, topic: &str, records: &[(i32, Bytes)]) {
+    pub fn produce(
+        &mut self,
+        step: &str,
+        version: i16,
+        id: Option<&str>,
+        topic: &str,
+        records: &[(i32, Bytes)],
+    ) -> String {
         let topic_id = self.topic_ids.iter().find(|(name, _)| name == topic).map_or(Uuid::ZERO, |(_, id)| *id);
         let data = TopicProduceData {
             name: if version < 13 { topic.to_owned() } else { String::new() },
@@ -295,7 +302,17 @@ impl Client {
             }
         }
         told.sort_unstable();
-        self.tell(&format!("produce v{version} {step}"), &told.join(" "));
+        let told = told.join(" ");
+        let mut what = String::new();
+        if step == "random" {
+            let batches = records.iter().filter_map(|(_, records)| BatchView::parse(records).ok());
+            for b in batches {
+                let name = self.name_of(b.producer_id());
+                write!(what, " {name}:{}:{}", b.producer_epoch(), b.base_sequence()).expect("fits");
+            }
+        }
+        self.tell(&format!("produce v{version} {step}{what}"), &told);
+        told
     }
 
     pub fn describe(&mut self, id: &str) -> String {
@@ -323,6 +340,17 @@ impl Client {
     pub fn tell_state(&mut self, id: &str) {
         let described = self.describe(id);
         self.tell(&format!("describe {id:?}"), &described);
+    }
+
+    /// Whether what was decided is complete soon: a marker that was fenced leaves it as it is.
+    pub fn settles(&mut self, id: &str) -> bool {
+        for _ in 0..100 {
+            if !self.describe(id).contains("Prepare") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     /// Waits until what was decided is complete.
@@ -388,6 +416,16 @@ impl Client {
         self.tell(&format!("offset of {group}"), &told.join(" stable: "));
     }
 
+    /// Waits until the markers of transactions that ended have reached the group; those that are open may be nobody's to end.
+    pub fn settle_group(&mut self, group: &str) {
+        for _ in 0..5 {
+            if !self.fetch_offset(group, true).contains("error=88") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     pub fn settle_offset(&mut self, group: &str) {
         for _ in 0..500 {
             if !self.fetch_offset(group, true).contains("error=88") {
@@ -411,6 +449,7 @@ impl Client {
             .into_iter()
             .map(|t| WritableTxnMarkerTopic { name: t.name, partition_indexes: t.partitions })
             .collect();
+        let marker_version = marker.transaction_version;
         let marker = WritableTxnMarker { producer_id: p.0, producer_epoch: p.1, topics, ..marker };
         let request = msg::WriteTxnMarkersRequest { markers: vec![marker] };
         let answer = self.ask(version, &request).expect("answers");
@@ -421,7 +460,9 @@ impl Client {
             }
         }
         told.sort_unstable();
-        self.tell(&format!("mark v{version} {step}"), &told.join(" "));
+        let of =
+            if step == "random" { format!(" {}:{}:{}", self.name_of(p.0), p.1, marker_version) } else { String::new() };
+        self.tell(&format!("mark v{version} {step}{of}"), &told.join(" "));
     }
 
     pub fn producers(&mut self, topic: &str) {

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
 
 mod client;
+mod random;
 mod steps;
 
 use std::fmt::Write as _;
@@ -75,6 +76,45 @@ async fn answers_are_kafkas_when_epochs_are_used_up() {
         return std::fs::write(file, play(address)).expect("is written");
     }
     compare(include_str!("../golden/transactions/kafka-4.3.1-epochs.txt"), play).await;
+}
+
+/// `TRANSACTIONS_KAFKA=127.0.0.1:9092` names a running Kafka, `TRANSACTIONS_SEEDS=1..100` what to play on both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a Kafka"]
+async fn random_histories_are_answered_as_by_kafka() {
+    let kafka = std::env::var("TRANSACTIONS_KAFKA").expect("the address of a Kafka");
+    let seeds = std::env::var("TRANSACTIONS_SEEDS").unwrap_or_else(|_| "1..20".to_owned());
+    let (from, to) = seeds.split_once("..").expect("from..to");
+    let seeds = from.parse::<u64>().expect("a number")..to.parse().expect("a number");
+    let dir = tempfile::tempdir().expect("a directory");
+    let node = start(dir.path()).await;
+    let (_, address) = node.listeners().iter().find(|(name, _)| name == "PLAINTEXT").expect("listens");
+    let address = address.to_string();
+    let differing = tokio::task::spawn_blocking(move || {
+        let told = |address: &str, seed| {
+            let mut client = Client::new(address);
+            client.find(1, "any");
+            random::play_random(&mut client, seed);
+            client.told
+        };
+        let mut differing = Vec::new();
+        for address in [&address, &kafka] {
+            Client::new(address).create("t");
+        }
+        for seed in seeds {
+            let (ours, kafkas) = (told(&address, seed), told(&kafka, seed));
+            if let Some(at) = ours.lines().zip(kafkas.lines()).position(|(ours, kafkas)| ours != kafkas) {
+                let before: Vec<&str> = kafkas.lines().take(at).collect();
+                println!("seed {seed}, line {at}:\n{}", before[before.len().saturating_sub(160)..].join("\n"));
+                println!("  ours    {}\n  Kafka's {}", ours.lines().nth(at).unwrap(), kafkas.lines().nth(at).unwrap());
+                differing.push(seed);
+            }
+        }
+        differing
+    });
+    let differing = differing.await.expect("answers");
+    node.stop().await;
+    assert!(differing.is_empty(), "seeds {differing:?}");
 }
 
 async fn compare(kafkas: &str, play: fn(&str) -> String) {

@@ -235,7 +235,7 @@ fn play_verification(c: &mut Client) {
     }
 }
 
-fn offsets(id: &str, group: &str, p: Producer, offset: i64) -> msg::TxnOffsetCommitRequest {
+pub fn offsets(id: &str, group: &str, p: Producer, offset: i64) -> msg::TxnOffsetCommitRequest {
     let partition = TxnOffsetCommitRequestPartition {
         committed_offset: offset,
         committed_metadata: Some("m".to_owned()),
