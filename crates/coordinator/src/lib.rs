@@ -5,7 +5,8 @@
 //!
 //! A broker wires it so: `GroupCoordinator::new(GroupConfig::from(&broker_config), writer, clock)` inside a tokio runtime;
 //! `set_num_partitions` when `__consumer_offsets` is first seen in the metadata; `on_election` (spawned) and `on_resignation` as this
-//! broker gains and loses leadership of its partitions, `on_topics_deleted` as topics go. A handler authorises the group,
+//! broker gains and loses leadership of its partitions, `on_metadata_update` with every image and before the elections it brings,
+//! `on_topics_deleted` as topics go. A handler authorises the group,
 //! removes topics that may not be used or do not exist, calls the method of its API, and merges what it had removed. Every topic of
 //! an OffsetCommit is given by name and id, whichever of the two its version carries: Kafka records both. An OffsetFetch is
 //! given names, from v10 on also ids, which come back. FindCoordinator is the handler's: `partition_for` names the partition

@@ -325,7 +325,12 @@ async fn transactions_suite(writer: &dyn PartitionWriter, led: i32, not_led: i32
     assert_eq!(writer.append_marker(led, marker(0), now).err(), Some(ErrorCode::InvalidProducerEpoch));
     let ended = writer.append_marker(led, marker(1), now).expect("is accepted").await.expect("committed");
     assert_eq!(ended, offset + 1);
-    let loaded = writer.load(led, offset).await.expect("loads").records;
+    let (mut loaded, mut next) = (Vec::new(), Some(offset));
+    while let Some(from) = next {
+        let stretch = writer.load(led, from).await.expect("loads");
+        loaded.extend(stretch.records);
+        next = stretch.next_offset;
+    }
     let open = LoadedRecord::Record { offset, producer_id: 9, record: records[0].clone() };
     let end = LoadedRecord::TransactionEnd { offset: ended, producer_id: 9, committed: true };
     assert_eq!(loaded, [open, end]);

@@ -179,8 +179,7 @@ async fn requests_are_checked() {
 async fn groups_take_offsets_of_transactions() {
     let log = MemoryLog::default();
     let clock = Arc::new(ManualClock::new(Now { mono_ms: 1, wall_ms: 1_700_000_000_000 }));
-    let mut config = GroupConfig::default();
-    config.offsets_topic_num_partitions = 1;
+    let config = GroupConfig { offsets_topic_num_partitions: 1, ..GroupConfig::default() };
     let groups = GroupCoordinator::without_ticker(config, Arc::new(log.clone()), clock, Uuid::random);
     groups.on_election(0, 1).await;
     let cx = GroupContext { client_id: String::new(), client_host: "/127.0.0.1".into(), api_version: 5 };

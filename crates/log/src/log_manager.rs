@@ -7,7 +7,7 @@ mod moves;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -126,8 +126,13 @@ pub struct LogManager {
     mover_runs: AtomicBool,
     move_limit: Mutex<f64>,
     on_moved: moves::OnMoved,
+    producer_expiration_ms: AtomicI64,
+    producer_check_ms: AtomicU64,
     closed: AtomicBool,
 }
+
+/// `producer.id.expiration.check.interval.ms` until it is set.
+const PRODUCER_CHECK_MS: u64 = 600_000;
 
 impl LogManager {
     /// Locks the directories and opens every log in them; `config_of` gives a topic's configuration. Logs of a directory that was not shut
@@ -164,6 +169,8 @@ impl LogManager {
             mover_runs: AtomicBool::new(false),
             move_limit: Mutex::new(f64::MAX),
             on_moved: Mutex::default(),
+            producer_expiration_ms: AtomicI64::new(options.producer_expiration_ms),
+            producer_check_ms: AtomicU64::new(PRODUCER_CHECK_MS),
             options,
             fs,
             dirs,
@@ -293,7 +300,7 @@ impl LogManager {
             recovery_point: known(&dir.recovery_points),
             log_start_offset: known(&dir.log_starts),
             high_watermark: known(&dir.high_watermarks),
-            producer_expiration_ms: self.options.producer_expiration_ms,
+            producer_expiration_ms: self.producer_expiration_ms.load(Ordering::Relaxed),
             now,
         })
     }
@@ -444,6 +451,17 @@ impl LogManager {
     pub fn start_cleaner(self: &Arc<Self>, options: CleanerOptions) {
         self.cleaner_started.store(true, Ordering::Release);
         self.set_cleaner(options);
+    }
+
+    /// `producer.id.expiration.ms`, and how often is looked (`producer.id.expiration.check.interval.ms`).
+    pub fn set_producer_expiration(&self, expiration_ms: i64, check_ms: u64) {
+        self.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);
+        self.producer_check_ms.store(check_ms.max(1), Ordering::Relaxed);
+    }
+
+    fn expire_producers(&self) {
+        let (now, expiration_ms) = (self.options.clock.now(), self.producer_expiration_ms.load(Ordering::Relaxed));
+        self.all().iter().for_each(|(_, log)| log.expire_producers(now, expiration_ms));
     }
 
     /// What the cleaner may use from now on.
@@ -637,9 +655,14 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
     ];
     drop(m);
     let mut due = intervals.map(|i| start.saturating_add(i));
+    let mut producers_checked = start;
     loop {
         let Some(m) = manager.upgrade() else { return };
         let now = m.options.clock.now().mono_ms;
+        if now.saturating_sub(producers_checked) >= m.producer_check_ms.load(Ordering::Relaxed) {
+            producers_checked = now;
+            m.expire_producers();
+        }
         let mut ready = [false; 4];
         for ((due, interval), ready) in due.iter_mut().zip(intervals).zip(&mut ready) {
             if *due <= now {

@@ -145,7 +145,7 @@ pub struct UnifiedLog {
     durable_end: AtomicI64,
     high_watermark: AtomicI64,
     recovery_point: AtomicI64,
-    producer_expiration_ms: i64,
+    producer_expiration_ms: AtomicI64,
     inner: Mutex<Inner>,
 }
 
@@ -213,7 +213,7 @@ impl UnifiedLog {
             durable_end: AtomicI64::new(end),
             high_watermark: AtomicI64::new(high_watermark),
             recovery_point: AtomicI64::new(if o.clean { end } else { o.recovery_point.min(end) }),
-            producer_expiration_ms: o.producer_expiration_ms,
+            producer_expiration_ms: AtomicI64::new(o.producer_expiration_ms),
             inner: Mutex::new(Inner {
                 dir: o.dir,
                 segments: loaded.segments,
@@ -435,7 +435,7 @@ impl UnifiedLog {
     fn roll(&self, inner: &mut Inner, base_offset: i64, now: Now) -> Result<(), LogError> {
         let bytes = preallocated_bytes(&self.config.load());
         let new = Segment::create(&*self.fs, &inner.dir, base_offset, now.wall_ms, bytes)?;
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
+        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
         let closed = self.write_snapshot(inner, base_offset, false).and_then(|()| match inner.segments.last_mut() {
             Some(active) => {
                 active.close(&*self.fs, &inner.dir).map(|indexes| (Arc::clone(&active.file), indexes)).map(Some)
@@ -562,6 +562,16 @@ impl UnifiedLog {
         self.inner.lock().producers.producers().cloned().collect()
     }
 
+    /// Forgets producers that wrote nothing for so long and have no open transaction, now and from now on.
+    pub fn expire_producers(&self, now: Now, expiration_ms: i64) {
+        self.producer_expiration_ms.store(expiration_ms, Ordering::Relaxed);
+        self.inner.lock().producers.expire(now.wall_ms, expiration_ms);
+    }
+
+    fn producer_expiration_ms(&self) -> i64 {
+        self.producer_expiration_ms.load(Ordering::Relaxed)
+    }
+
     /// A ticket for a transaction that a batch of this producer would begin; none if it is open already. The coordinator must be asked
     /// after this, and the append be made with the ticket ([`AppendOptions::transaction`]). `bumps_epochs`: the producer gets an
     /// epoch with each transaction (KIP-890).
@@ -665,7 +675,7 @@ impl UnifiedLog {
             return Err(LogError::offline(&inner.dir));
         }
         inner.broken = true;
-        inner.producers.expire(now.wall_ms, self.producer_expiration_ms);
+        inner.producers.expire(now.wall_ms, self.producer_expiration_ms());
         if inner.epochs_dirty {
             self.write_epochs(inner)?;
         }

@@ -583,3 +583,25 @@ fn coordinators_batches_are_fenced_by_epoch_but_not_by_sequence() {
     assert!(!send(1, true).unwrap().duplicate);
     assert_eq!(send(0, true), Err("InvalidProducerEpoch".to_owned()));
 }
+
+#[test]
+fn idle_producers_are_forgotten() {
+    let home = Home::new(&[]);
+    let manager = home.open();
+    let log = home.log(&manager);
+    log.append_as_leader(idempotent(0, 0, 1), options(0)).unwrap();
+    log.append_as_leader(transactional(1, 0), options(0)).unwrap();
+    let known = |log: &UnifiedLog| {
+        let mut ids: Vec<i64> = log.producers().iter().map(|p| p.producer_id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let all = known(&log);
+    let last_ms = log.producers().iter().map(|p| p.last_timestamp).max().unwrap();
+    let at = |wall_ms: i64| Now { mono_ms: 0, wall_ms };
+    log.expire_producers(at(last_ms), 1_000);
+    assert_eq!((known(&log), all.len()), (all.clone(), 2));
+    log.expire_producers(at(last_ms + 1_000), 1_000);
+    assert_eq!(known(&log), [1], "a transaction that is open stays known");
+    manager.shutdown(1);
+}

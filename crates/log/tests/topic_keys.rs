@@ -45,7 +45,7 @@ impl Home {
         let config = config(overrides);
         let manager = LogManager::open(options, &|_| config.clone()).unwrap();
         let partition = TopicPartition::new("t", 0);
-        let log = manager.get_or_create(&partition, Uuid::from_u128(7), Uuid::ZERO, config.clone()).unwrap();
+        let log = manager.get_or_create(&partition, Uuid::from_u128(7), Uuid::ZERO, config).unwrap();
         Home { dir, clock, manager, log }
     }
 

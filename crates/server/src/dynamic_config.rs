@@ -9,7 +9,7 @@ use milena_metadata::image::ConfigResource;
 use milena_metadata::{MetadataDelta, MetadataImage, MetadataPublisher};
 
 use crate::broker::Broker;
-use crate::node::cleaner_options;
+use crate::node::{cleaner_options, set_producer_expiration};
 
 /// See the module.
 pub(crate) struct DynamicConfig {
@@ -32,7 +32,9 @@ impl MetadataPublisher for DynamicConfig {
         let (default, own) = (image.configs.broker_defaults(), image.configs.broker(node_id));
         match self.broker.file_config.with_dynamic(default, own) {
             Ok(config) => {
-                self.broker.replicas.logs().set_cleaner(cleaner_options(&config));
+                let logs = self.broker.replicas.logs();
+                logs.set_cleaner(cleaner_options(&config));
+                set_producer_expiration(logs, &config);
                 self.broker.config.store(Arc::new(config));
                 tracing::info!(node_id, "dynamic broker configuration applied");
             }

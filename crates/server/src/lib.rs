@@ -9,6 +9,7 @@ mod coordinator_log;
 mod coordinator_publisher;
 mod dynamic_config;
 mod handlers;
+mod heavy_work;
 mod leader_hint;
 mod listener;
 mod loggers;

@@ -329,6 +329,7 @@ impl Storage {
         let previous_broker_epoch = previous_broker_epoch(&dirs);
         let defaults = default_topic_config(config);
         let logs = LogManager::open(log_options(config, dirs, clock), &|_| Arc::clone(&defaults))?;
+        set_producer_expiration(&logs, config);
         let log = logs.open_metadata_log(&metadata_dir, metadata_topic_config(config)?)?;
         let raft_log = Arc::new(UnifiedRaftLog::new(log, Arc::new(RealFs), Arc::clone(clock))?);
         let known = logs.dirs();
@@ -336,7 +337,7 @@ impl Storage {
         Ok(Storage {
             cluster_id: properties.cluster_id,
             metadata_directory_id: id_of(&metadata_dir),
-            directories: known.iter().map(|d| d.id).collect(),
+            directories: known.iter().filter(|d| d.online).map(|d| d.id).collect(),
             bootstrap: storage_format::read_bootstrap(&metadata_dir)?.unwrap_or_default(),
             logs,
             raft_log,
@@ -391,6 +392,12 @@ fn log_options(config: &BrokerConfig, dirs: Vec<PathBuf>, clock: &Arc<dyn Clock>
         producer_expiration_ms: config.producer_id_expiration_ms.into(),
         clock: Arc::clone(clock),
     }
+}
+
+/// When idle producers are forgotten.
+pub(crate) fn set_producer_expiration(logs: &LogManager, config: &BrokerConfig) {
+    let check_ms = u64::try_from(config.producer_id_expiration_check_interval_ms).unwrap_or(1);
+    logs.set_producer_expiration(config.producer_id_expiration_ms.into(), check_ms);
 }
 
 /// What compaction may use.

@@ -229,7 +229,7 @@ config_def! {
     "password.encoder.secret" => password_encoder_secret: Option<Password> = null, Any, ReadOnly Legacy idle, "On ZooKeeper: secret for stored passwords.";
     "principal.builder.class" => principal_builder_class: Class = "org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder", Any, PerBroker Public idle, "Class that names the user of a connection.";
     "process.roles" => process_roles: Vec<String> = "", EachOf(&["broker", "controller"]), ReadOnly Public live, "What this node is: broker, controller, or both.";
-    "producer.id.expiration.check.interval.ms" => producer_id_expiration_check_interval_ms: i32 = "600000", AtLeast(1), ReadOnly Internal idle, "How often idle producers are looked for.";
+    "producer.id.expiration.check.interval.ms" => producer_id_expiration_check_interval_ms: i32 = "600000", AtLeast(1), ReadOnly Internal live, "How often idle producers are looked for.";
     "producer.id.expiration.ms" => producer_id_expiration_ms: i32 = "86400000", AtLeast(1), ClusterWide Public live, "An idempotent producer that is idle for so long is forgotten.";
     "producer.purgatory.purge.interval.requests" => producer_purgatory_purge_interval_requests: i32 = "1000", Any, ReadOnly Public idle, "Finished waiters after which the produce purgatory is tidied.";
     "queued.max.request.bytes" => queued_max_request_bytes: i64 = "-1", Any, ReadOnly Public idle, "Most bytes of requests in memory; -1 is no bound.";
@@ -377,7 +377,7 @@ config_def! {
     "telemetry.max.bytes" => telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of metrics that a client may push at once.";
     "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public live, "How often transactions that took too long are looked for.";
     "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public live, "Longest transaction that a producer may ask for.";
-    "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public idle, "A partition asks the coordinator whether it belongs to the transaction.";
+    "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public live, "A partition asks the coordinator whether it belongs to the transaction.";
     "transaction.remove.expired.transaction.cleanup.interval.ms" => transaction_remove_expired_transaction_cleanup_interval_ms: i32 = "3600000", AtLeast(1), ReadOnly Public live, "How often expired transactional ids are removed.";
     "transaction.state.log.load.buffer.size" => transaction_state_log_load_buffer_size: i32 = "5242880", AtLeast(1), ReadOnly Public live, "Bytes read at a time when transactions are loaded.";
     "transaction.state.log.min.isr" => transaction_state_log_min_isr: i32 = "2", AtLeast(1), ReadOnly Public live, "In-sync replicas that the transaction topic needs.";

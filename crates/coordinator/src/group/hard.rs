@@ -1,6 +1,6 @@
 //! What `__consumer_offsets` says: a function of its records, changed by `replay` alone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,8 +15,13 @@ use super::record::{GroupKind, GroupRecord};
 pub(crate) struct Hard {
     groups: HashMap<Arc<str>, Recorded>,
     /// Offsets committed inside transactions that have not ended, by producer id.
-    pending: HashMap<i64, Vec<PendingOffset>>,
+    pending: HashMap<i64, HashMap<PendingKey, CommittedOffset>>,
+    /// The producer ids in `pending`, by group.
+    pending_producers: HashMap<Arc<str>, BTreeSet<i64>>,
 }
+
+/// Group, topic and partition.
+type PendingKey = (Arc<str>, Arc<str>, i32);
 
 /// What is recorded of one group; exists as long as any of it does.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -66,14 +71,6 @@ impl PartialEq for CommittedOffset {
     }
 }
 
-#[derive(Debug, Clone, PartialEq)]
-struct PendingOffset {
-    group: Arc<str>,
-    topic: Arc<str>,
-    partition: i32,
-    committed: CommittedOffset,
-}
-
 impl StateMachine for Hard {
     type Record = GroupRecord;
 
@@ -87,10 +84,9 @@ impl StateMachine for Hard {
                 if *producer_id == -1 {
                     self.set_offset(group, topic, *partition, committed);
                 } else {
-                    self.set_pending(
-                        *producer_id,
-                        PendingOffset { group: group.clone(), topic: topic.clone(), partition: *partition, committed },
-                    );
+                    let key = (group.clone(), topic.clone(), *partition);
+                    self.pending.entry(*producer_id).or_default().insert(key, committed);
+                    self.pending_producers.entry(group.clone()).or_default().insert(*producer_id);
                 }
             }
             GroupRecord::Group { group, value: Some(value) } => self.entry(group).metadata = Some(value.clone()),
@@ -101,9 +97,10 @@ impl StateMachine for Hard {
                 }
             }
             GroupRecord::TransactionEnd { producer_id, committed } => {
-                for pending in self.pending.remove(producer_id).unwrap_or_default() {
+                for ((group, topic, partition), pending) in self.pending.remove(producer_id).unwrap_or_default() {
+                    self.forget_pending_producer(&group, *producer_id);
                     if *committed {
-                        self.set_offset(&pending.group, &pending.topic, pending.partition, pending.committed);
+                        self.set_offset(&group, &topic, partition, pending);
                     }
                 }
             }
@@ -155,14 +152,22 @@ impl Hard {
 
     /// Whether a transaction that has not ended commits an offset there.
     pub(crate) fn has_pending_offset(&self, group: &str, topic: &str, partition: i32) -> bool {
-        self.pending
-            .values()
-            .flatten()
-            .any(|pending| &*pending.group == group && &*pending.topic == topic && pending.partition == partition)
+        let Some((group, producers)) = self.pending_producers.get_key_value(group) else { return false };
+        let key = (group.clone(), Arc::from(topic), partition);
+        producers.iter().any(|id| self.pending.get(id).is_some_and(|of_producer| of_producer.contains_key(&key)))
     }
 
     pub(crate) fn has_pending_offsets(&self, group: &str) -> bool {
-        self.pending.values().flatten().any(|pending| &*pending.group == group)
+        self.pending_producers.contains_key(group)
+    }
+
+    fn forget_pending_producer(&mut self, group: &Arc<str>, producer_id: i64) {
+        if let Some(producers) = self.pending_producers.get_mut(group) {
+            producers.remove(&producer_id);
+            if producers.is_empty() {
+                self.pending_producers.remove(group);
+            }
+        }
     }
 
     fn entry(&mut self, group: &Arc<str>) -> &mut Recorded {
@@ -179,25 +184,18 @@ impl Hard {
         }
     }
 
-    fn set_pending(&mut self, producer_id: i64, pending: PendingOffset) {
-        let of_producer = self.pending.entry(producer_id).or_default();
-        let same = |known: &PendingOffset| {
-            (&known.group, &known.topic, known.partition) == (&pending.group, &pending.topic, pending.partition)
-        };
-        match of_producer.iter_mut().find(|known| same(known)) {
-            Some(known) => *known = pending,
-            None => of_producer.push(pending),
-        }
-    }
-
     fn remove_offset(&mut self, group: &Arc<str>, topic: &Arc<str>, partition: i32) {
         // Open transactions that committed it before it was removed do not bring it back.
-        let same =
-            |pending: &PendingOffset| (&pending.group, &pending.topic, pending.partition) == (group, topic, partition);
-        self.pending.retain(|_, of_producer| {
-            of_producer.retain(|pending| !same(pending));
-            !of_producer.is_empty()
-        });
+        let key = (group.clone(), topic.clone(), partition);
+        for producer_id in self.pending_producers.get(group).cloned().unwrap_or_default() {
+            let Some(of_producer) = self.pending.get_mut(&producer_id) else { continue };
+            if of_producer.remove(&key).is_some() && !of_producer.keys().any(|(of_group, ..)| of_group == group) {
+                if of_producer.is_empty() {
+                    self.pending.remove(&producer_id);
+                }
+                self.forget_pending_producer(group, producer_id);
+            }
+        }
         let Some(recorded) = self.groups.get_mut(group) else {
             return;
         };

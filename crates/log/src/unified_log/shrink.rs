@@ -99,7 +99,7 @@ impl UnifiedLog {
         self.write_epochs(inner)?;
         recovery::remove_snapshots_from(&*self.fs, &inner.dir, end)?;
         inner.producers =
-            recovery::producer_state(&*self.fs, &inner.dir, &inner.segments, end, now, self.producer_expiration_ms)?;
+            recovery::producer_state(&*self.fs, &inner.dir, &inner.segments, end, now, self.producer_expiration_ms())?;
         self.log_end.store(end, Ordering::Release);
         self.durable_end.fetch_min(end, Ordering::AcqRel);
         self.recovery_point.fetch_min(end, Ordering::AcqRel);

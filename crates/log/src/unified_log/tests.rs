@@ -19,6 +19,7 @@ use crate::committer::Committer;
 use crate::error::LogError;
 use crate::fs::Fs;
 use crate::producer_state::ProducerState;
+use crate::producer_state::TransactionCheck;
 use crate::recovery;
 use crate::testing::sim_fs::SimFs;
 use crate::validate::Origin;
@@ -187,6 +188,35 @@ impl World {
         let known = known.iter().map(|e| (e.epoch, e.start_offset)).filter(|(_, start)| *start < offset);
         let known: Vec<(i32, i64)> = known.collect();
         assert_eq!(known, epochs, "leader epochs");
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_is_final_for_its_directory_only() {
+    for changes in [0, 1] {
+        let (mut w, other) = (World::new(1, "fsync"), World::new(2, "fsync"));
+        w.append(0, None, 10);
+        w.settle();
+        // the write fails, or the sync after it
+        w.fs.die_after(changes);
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(START, None, Some(b"v"), &[]).unwrap();
+        let bytes = batch.build(0).unwrap();
+        let options = AppendOptions {
+            leader_epoch: 0,
+            now: Now { mono_ms: 0, wall_ms: START },
+            origin: Origin::Client,
+            produce_version: None,
+            transaction: TransactionCheck::Off,
+        };
+        assert_eq!(w.log.append_as_leader(bytes.clone(), options).is_ok(), changes == 1);
+        while !w.log.is_dir_offline() {
+            std::thread::yield_now();
+        }
+        w.fs.revive();
+        assert!(matches!(w.log.append_as_leader(bytes.clone(), options), Err(LogError::Storage { .. })), "for good");
+        assert_eq!(w.log.durable_end_offset(), 2);
+        assert!(!other.log.is_offline() && other.log.append_as_leader(bytes, options).is_ok());
     }
 }
 

@@ -22,6 +22,7 @@ use milena_replica::{
 };
 
 use crate::broker::Broker;
+use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::request::{Handler, Reply, RequestContext};
 
@@ -289,7 +290,8 @@ fn fit(cx: &RequestContext, broker: &Broker, params: &FetchParams, mut part: Fet
             break;
         }
         let stored = contiguous(std::mem::take(&mut fetched.records));
-        let fitted = legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
+        let convert = || legacy::down_convert(&stored, magic, part.fetch_offset, DecompressLimit::default());
+        let fitted = if is_heavy(&stored) { aside(convert) } else { convert() };
         match fitted {
             Ok(fitted) => {
                 fetched.records = fitted.records;

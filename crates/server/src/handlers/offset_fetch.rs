@@ -1,8 +1,7 @@
 //! OffsetFetch (key 9), versions 0-10: what groups committed; several groups from version 8 on (KIP-709), topic ids from version 10 on
 //! (KIP-320, KIP-447, KIP-848).
 //!
-//! Version 0 read from ZooKeeper; it is refused with UNSUPPORTED_VERSION, as by a Kafka 3.3 without ZooKeeper. Gaps: the member and
-//! its epoch (version 9) are not looked at, there being no groups of the consumer protocol.
+//! Version 0 read from ZooKeeper; it is refused with UNSUPPORTED_VERSION, as by a Kafka 3.3 without ZooKeeper.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

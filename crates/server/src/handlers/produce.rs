@@ -21,6 +21,7 @@ use milena_protocol::records::BatchView;
 use milena_replica::{AppendPart, AppendRequest, ReplicaError};
 
 use crate::broker::Broker;
+use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::request::{Handler, Reply, RequestContext};
 use crate::verification::{Beginning, Support, Transaction, ask};
@@ -55,13 +56,11 @@ impl Handler for Produce {
         let (mut answer, mut parts, mut places) = sort(cx, broker, request);
         verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
         let refused = answer.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
-        let appended = broker.replicas.append(AppendRequest {
-            acks,
-            origin: Origin::Client,
-            produce_version: Some(cx.api_version),
-            timeout_ms,
-            parts,
-        });
+        let heavy = parts.iter().any(|part| is_heavy(&part.records));
+        let request =
+            AppendRequest { acks, origin: Origin::Client, produce_version: Some(cx.api_version), timeout_ms, parts };
+        let append = || broker.replicas.append(request);
+        let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };

@@ -33,7 +33,7 @@ impl Handler for WriteTxnMarkers {
             for marker in request.markers {
                 markers.push(write(&broker, marker).await);
             }
-            WriteTxnMarkersResponse { markers, ..Default::default() }
+            WriteTxnMarkersResponse { markers }
         }))
     }
 }

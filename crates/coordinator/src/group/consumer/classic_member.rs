@@ -127,6 +127,7 @@ impl GroupShard {
             })
             .collect();
         let moved = steps.reconcile(&mut draft, &member_id, Some(&reported)).map_err(|(error, _)| fail(error))?;
+        draft.check_sizes(config.max_record_bytes).map_err(|(error, _)| fail(error))?;
 
         let response = JoinGroupResponse {
             generation_id: moved.after.epoch,

@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::ConsumerGroup;
+use milena_protocol::ErrorCode;
+
 use super::record::ConsumerRecord;
+use super::{ConsumerGroup, Refusal};
 use crate::group::record::GroupRecord;
 
 pub(super) struct Draft<'a> {
@@ -42,6 +44,17 @@ impl<'a> Draft<'a> {
     /// As `push`, for a record whose effect no later step looks at.
     pub(super) fn push_last(&mut self, record: ConsumerRecord) {
         self.records.push(GroupRecord::Consumer { group: self.id.clone(), record });
+    }
+
+    /// That each record fits into a batch: a record that the log refuses would cost the whole partition a load.
+    ///
+    /// Errors: UNKNOWN_SERVER_ERROR, as a Kafka whose log refused it.
+    pub(super) fn check_sizes(&self, max_record_bytes: usize) -> Result<(), Refusal> {
+        let is_too_large = |record: &GroupRecord| matches!(record, GroupRecord::Consumer { record, .. } if record.size_in_bytes() > max_record_bytes);
+        if self.records.iter().any(is_too_large) {
+            return Err((ErrorCode::UnknownServerError, String::new()));
+        }
+        Ok(())
     }
 
     pub(super) fn into_records(self) -> Vec<GroupRecord> {

@@ -19,21 +19,21 @@ use crate::group::record::GroupRecord;
 /// Epoch of a group, and of its target assignment, before anything is recorded.
 pub(super) const FIRST_EPOCH: i32 = 1;
 
-/// Recorded state of one group.
+/// Recorded state of one group. Its large parts are shared with drafts that do not change them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ConsumerGroup {
     epoch: Option<ConsumerGroupMetadataValue>,
     /// Whether a record of an earlier Kafka is to be removed with the group.
     partition_metadata: bool,
-    members: BTreeMap<Arc<str>, Arc<ConsumerGroupMemberMetadataValue>>,
+    members: Arc<BTreeMap<Arc<str>, Arc<ConsumerGroupMemberMetadataValue>>>,
     target_epoch: Option<ConsumerGroupTargetAssignmentMetadataValue>,
-    targets: BTreeMap<Arc<str>, Arc<Partitions>>,
-    current: BTreeMap<Arc<str>, Arc<Current>>,
+    targets: Arc<BTreeMap<Arc<str>, Arc<Partitions>>>,
+    current: Arc<BTreeMap<Arc<str>, Arc<Current>>>,
     regexes: BTreeMap<Arc<str>, Arc<ConsumerGroupRegularExpressionValue>>,
     /// Who has a partition, or has not given it up yet.
-    owners: HashMap<(Uuid, i32), Arc<str>>,
+    owners: Arc<HashMap<(Uuid, i32), Arc<str>>>,
     /// Member ids of static members by their instance ids.
-    instances: HashMap<String, Arc<str>>,
+    instances: Arc<HashMap<String, Arc<str>>>,
 }
 
 /// Where a group stands, as ConsumerGroupDescribe and ListGroups say it.
@@ -66,10 +66,10 @@ impl ConsumerGroup {
             ConsumerRecord::Member { member, value } => self.set_member(member, value.as_ref()),
             ConsumerRecord::Target { member, value: Some(value) } => {
                 let lists = value.topic_partitions.iter().map(|topic| (topic.topic_id, &topic.partitions));
-                self.targets.insert(member.clone(), Arc::new(partitions_of(lists)));
+                Arc::make_mut(&mut self.targets).insert(member.clone(), Arc::new(partitions_of(lists)));
             }
             ConsumerRecord::Target { member, value: None } => {
-                self.targets.remove(member);
+                Arc::make_mut(&mut self.targets).remove(member);
             }
             ConsumerRecord::Current { member, value } => {
                 let current = value.as_ref().map(Current::from_record);
@@ -86,31 +86,31 @@ impl ConsumerGroup {
 
     fn set_member(&mut self, member: &Arc<str>, value: Option<&ConsumerGroupMemberMetadataValue>) {
         let old = match value {
-            Some(value) => self.members.insert(member.clone(), Arc::new(value.clone())),
-            None => self.members.remove(member),
+            Some(value) => Arc::make_mut(&mut self.members).insert(member.clone(), Arc::new(value.clone())),
+            None => Arc::make_mut(&mut self.members).remove(member),
         };
         if let Some(instance_id) = old.and_then(|old| old.instance_id.clone())
             && self.instances.get(&instance_id) == Some(member)
         {
-            self.instances.remove(&instance_id);
+            Arc::make_mut(&mut self.instances).remove(&instance_id);
         }
         if let Some(instance_id) = value.and_then(|value| value.instance_id.as_ref()) {
-            self.instances.insert(instance_id.clone(), member.clone());
+            Arc::make_mut(&mut self.instances).insert(instance_id.clone(), member.clone());
         }
     }
 
     fn set_current(&mut self, member: &Arc<str>, value: Option<Current>) {
         let old = match value {
-            Some(value) => self.current.insert(member.clone(), Arc::new(value)),
-            None => self.current.remove(member),
+            Some(value) => Arc::make_mut(&mut self.current).insert(member.clone(), Arc::new(value)),
+            None => Arc::make_mut(&mut self.current).remove(member),
         };
         for partition in old.iter().flat_map(|old| old.all_partitions()) {
             if self.owners.get(&partition) == Some(member) {
-                self.owners.remove(&partition);
+                Arc::make_mut(&mut self.owners).remove(&partition);
             }
         }
         for partition in self.current.get(member).iter().flat_map(|current| current.all_partitions()) {
-            self.owners.insert(partition, member.clone());
+            Arc::make_mut(&mut self.owners).insert(partition, member.clone());
         }
     }
 
@@ -245,14 +245,14 @@ impl ConsumerGroup {
     pub(crate) fn assert_invariants(&self) {
         let instances: HashMap<String, Arc<str>> =
             self.members.iter().filter_map(|(id, member)| Some((member.instance_id.clone()?, id.clone()))).collect();
-        assert_eq!(self.instances, instances);
+        assert_eq!(*self.instances, instances);
         let mut owners = HashMap::new();
-        for (id, current) in &self.current {
+        for (id, current) in self.current.iter() {
             for partition in current.all_partitions() {
                 assert_eq!(owners.insert(partition, id.clone()), None, "{partition:?} has two owners");
             }
         }
-        assert_eq!(self.owners, owners);
+        assert_eq!(*self.owners, owners);
         assert!(self.epoch() >= self.target_epoch());
         for id in self.members.keys() {
             assert!(self.current.contains_key(id), "{id} has no current assignment");

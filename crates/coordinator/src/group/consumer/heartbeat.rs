@@ -77,6 +77,7 @@ impl GroupShard {
         steps.bump_epoch(&mut draft, &mut soft, changed);
         steps.assign(&mut draft);
         let moved = steps.reconcile(&mut draft, &member_id, reported)?;
+        draft.check_sizes(config.max_record_bytes)?;
 
         // Decided: from here on nothing is refused.
         let settings = steps.settings(&group_id);

@@ -26,3 +26,35 @@ pub enum ConsumerRecord {
     /// The topics that a pattern stood for.
     Regex { regex: Arc<str>, value: Option<ConsumerGroupRegularExpressionValue> },
 }
+
+impl ConsumerRecord {
+    /// At most the bytes of the encoded value, give or take a few per item; cheap, for refusing what no batch takes before it is written.
+    pub(crate) fn size_in_bytes(&self) -> usize {
+        const FIXED: usize = 128;
+        let names = |names: &[String]| names.iter().map(|name| name.len() + 4).sum::<usize>();
+        FIXED
+            + match self {
+                ConsumerRecord::Member { value: Some(value), .. } => {
+                    let classic = value.classic_member_metadata.iter().flat_map(|classic| &classic.supported_protocols);
+                    names(&value.subscribed_topic_names)
+                        + value.client_id.len()
+                        + value.client_host.len()
+                        + classic.map(|protocol| protocol.name.len() + protocol.metadata.len() + 8).sum::<usize>()
+                        + [&value.instance_id, &value.rack_id, &value.subscribed_topic_regex, &value.server_assignor]
+                            .into_iter()
+                            .flatten()
+                            .map(String::len)
+                            .sum::<usize>()
+                }
+                ConsumerRecord::Target { value: Some(value), .. } => {
+                    value.topic_partitions.iter().map(|topic| 24 + 4 * topic.partitions.len()).sum()
+                }
+                ConsumerRecord::Current { value: Some(value), .. } => {
+                    let topics = value.assigned_partitions.iter().chain(&value.partitions_pending_revocation);
+                    topics.map(|topic| 40 + 8 * topic.partitions.len()).sum()
+                }
+                ConsumerRecord::Regex { value: Some(value), .. } => names(&value.topics),
+                _ => 0,
+            }
+    }
+}

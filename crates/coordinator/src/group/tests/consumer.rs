@@ -312,6 +312,19 @@ fn a_full_group_takes_nobody() {
 }
 
 #[test]
+fn what_no_batch_takes_is_refused_before_it_is_written() {
+    let mut h = Harness::with(GroupConfig { max_record_bytes: 2_000, ..config() });
+    h.set_topic("t1", 3);
+    let names: Vec<String> = (0..300).map(|n| format!("a-topic-of-some-length-{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(h.refusal(&join_topics("a", &names)), ErrorCode::UnknownServerError);
+    h.set_topic("wide", 1_000);
+    assert_eq!(h.refusal(&join_topics("a", &["wide"])), ErrorCode::UnknownServerError);
+    assert_eq!(h.consumer_state(), "none");
+    h.beat(&join_topics("a", &["t1"]));
+}
+
+#[test]
 fn offsets_are_for_members_at_their_epoch() {
     let mut h = with_topics();
     h.beat(&join_topics("a", &["t1"]));

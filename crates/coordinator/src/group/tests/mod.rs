@@ -119,8 +119,9 @@ impl Harness {
 
     /// A shard that has just loaded `log`.
     pub(super) fn load(&self, log: &[CoordinatorRecord]) -> GroupShard {
-        let mut shard =
-            GroupShard::new(self.config.clone(), counting_uuids(1 << 64)).with_cluster(self.cluster.clone());
+        // No id comes twice, however often the broker restarts.
+        let mut shard = GroupShard::new(self.config.clone(), counting_uuids((1 + self.log.len() as u128) << 64))
+            .with_cluster(self.cluster.clone());
         for (offset, record) in log.iter().enumerate() {
             let offset = offset as i64;
             shard.replay(

@@ -122,7 +122,7 @@ fn compact(log: &[CoordinatorRecord], drop_tombstones: bool) -> Vec<CoordinatorR
 fn check_invariants(h: &Harness, epochs: &mut HashMap<(Arc<str>, i64), i16>) {
     for (id, t) in h.shard.hard.iter() {
         assert!(t.producer_epoch >= 0);
-        assert_eq!(t.state == TxnState::Empty || !t.partitions.is_empty() || t.state != TxnState::Ongoing, true);
+        assert!(!t.partitions.is_empty() || t.state != TxnState::Ongoing);
         assert!(t.next_producer_id == -1 || t.state.is_prepared());
         let last = epochs.entry((id.clone(), t.producer_id)).or_insert(t.producer_epoch);
         assert!(*last <= t.producer_epoch, "an epoch never comes back");

@@ -264,7 +264,7 @@ fn ids_are_listed_and_described() {
     assert_eq!(list(&h, TxnFilter { states: vec!["Ongoing".into(), "nonsense".into()], ..all.clone() }), "id");
     assert_eq!(list(&h, TxnFilter { producer_ids: vec![101], ..all.clone() }), "other");
     let pattern = Some(regex::Regex::new("^(?:o.*)$").unwrap());
-    assert_eq!(list(&h, TxnFilter { id_pattern: pattern, ..all.clone() }), "other");
+    assert_eq!(list(&h, TxnFilter { id_pattern: pattern, ..all }), "other");
     let described = h.shard.describe(ID);
     assert_eq!((described.transaction_state.as_str(), described.producer_id), ("Ongoing", 100));
     assert_eq!(described.transaction_start_time_ms, h.now.wall_ms - 10);

@@ -10,7 +10,7 @@ use milena_compat::batch::Batch;
 use milena_compat::broker::Broker;
 use milena_compat::wire::{Wire, create_topic, fetch, produce};
 
-use crate::target::name;
+use super::target::name;
 
 const STORAGE_ERROR: i16 = 56;
 

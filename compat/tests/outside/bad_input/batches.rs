@@ -6,7 +6,7 @@ use milena_compat::batch::{
 };
 use milena_compat::wire::{Body, Produced, fetch, produce};
 
-use crate::target::Target;
+use super::target::Target;
 
 /// The error that a batch is to get, of us and of Kafka.
 #[derive(Clone, Copy)]
@@ -263,7 +263,7 @@ fn bombs_do_not_go_off() -> Result<()> {
         let batch = Batch::around(1, codec, compressed).bytes();
         // several at once
         std::thread::scope(|s| {
-            let threads: Vec<_> = (0..4).map(|_| s.spawn(|| produce(&mut t.connect()?, &topic, &[&batch]))).collect();
+            let threads: Vec<_> = (0..3).map(|_| s.spawn(|| produce(&mut t.connect()?, &topic, &[&batch]))).collect();
             for thread in threads {
                 let p = thread.join().map_err(|_| anyhow::anyhow!("panicked"))??.remove(0);
                 println!("{name}: {} MB from {} KB: {}", size >> 20, batch.len() / 1000, p.error);

@@ -5,7 +5,7 @@ use milena_compat::batch::Batch;
 use milena_compat::wire::{FETCH, PRODUCE, fetch_body};
 use milena_compat::wire::{create_topic, fetch, produce, produce_body, produced, topic_error};
 
-use crate::target::{Target, name};
+use super::target::{Target, name};
 
 #[test]
 fn a_topic_that_is_not_there_is_unknown() -> Result<()> {

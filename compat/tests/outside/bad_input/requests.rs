@@ -3,7 +3,7 @@
 use anyhow::Result;
 use milena_compat::wire::{API_VERSIONS, Body, FETCH, METADATA, PRODUCE};
 
-use crate::target::Target;
+use super::target::Target;
 
 #[test]
 fn counts_and_lengths_that_lie_close_the_connection() -> Result<()> {

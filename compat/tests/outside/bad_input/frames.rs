@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use milena_compat::wire::{API_VERSIONS, Body, METADATA};
 
-use crate::target::Target;
+use super::target::Target;
 
 #[test]
 fn lengths_that_no_frame_has_close_the_connection() -> Result<()> {

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use milena_compat::batch::Batch;
 use milena_compat::wire::{API_VERSIONS, Body, FETCH, fetch_body, produce};
 
-use crate::target::Target;
+use super::target::Target;
 
 /// 100 fetches of 10 MB, of four readers who never read: a gigabyte, if it were prepared.
 #[test]
