@@ -600,7 +600,7 @@ fn idle_producers_are_forgotten() {
     let last_ms = log.producers().iter().map(|p| p.last_timestamp).max().unwrap();
     let at = |wall_ms: i64| Now { mono_ms: 0, wall_ms };
     log.expire_producers(at(last_ms), 1_000);
-    assert_eq!((known(&log), all.len()), (all.clone(), 2));
+    assert_eq!((known(&log), all.len()), (all, 2));
     log.expire_producers(at(last_ms + 1_000), 1_000);
     assert_eq!(known(&log), [1], "a transaction that is open stays known");
     manager.shutdown(1);
