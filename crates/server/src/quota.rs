@@ -255,7 +255,10 @@ mod tests {
         Now { mono_ms, wall_ms: 0 }
     }
 
-    fn image(entities: &[(&[(&str, Option<&str>)], &str, f64)]) -> QuotasImage {
+    /// An entity, its key and the quota.
+    type Given<'a> = (&'a [(&'a str, Option<&'a str>)], &'a str, f64);
+
+    fn image(entities: &[Given<'_>]) -> QuotasImage {
         let mut quotas = QuotasImage::default();
         for (entity, key, value) in entities {
             let entity = entity.iter().map(|(kind, name)| ((*kind).to_owned(), name.map(str::to_owned))).collect();
@@ -284,7 +287,7 @@ mod tests {
     #[test]
     fn the_narrowest_entity_counts() {
         let key = CONSUMER_BYTE_RATE;
-        let all: &[(&[(&str, Option<&str>)], &str, f64)] = &[
+        let all: &[Given<'_>] = &[
             (&[("client-id", None)], key, 8.0),
             (&[("client-id", Some("c"))], key, 7.0),
             (&[("user", None)], key, 6.0),

@@ -58,11 +58,9 @@ impl Client {
             topics: vec![AlterReplicaLogDirTopic {
                 name: (*topic).to_owned(),
                 partitions: partitions.to_vec(),
-                ..Default::default()
             }],
-            ..Default::default()
         });
-        let answer = self.ask(version, msg::AlterReplicaLogDirsRequest { dirs: dirs.collect(), ..Default::default() });
+        let answer = self.ask(version, msg::AlterReplicaLogDirsRequest { dirs: dirs.collect() });
         let mut told: Vec<String> = Vec::new();
         for topic in answer.results {
             let name = if topic.topic_name.len() > 100 { "long".to_owned() } else { topic.topic_name };
@@ -76,7 +74,7 @@ impl Client {
 
     /// In which directories a partition is: their places in the list, and whether it is the future one.
     fn places(&mut self, topic: &str, partition: i32) -> Vec<(usize, bool)> {
-        let answer = self.ask(4, msg::DescribeLogDirsRequest { topics: None, ..Default::default() });
+        let answer = self.ask(4, msg::DescribeLogDirsRequest { topics: None });
         let mut out = Vec::new();
         for result in answer.results {
             let place = self.dirs.iter().position(|d| *d == result.log_dir).expect("a known directory");
@@ -106,7 +104,7 @@ impl Client {
         let records = Some(batch.build(0).expect("builds"));
         let topic_data = vec![TopicProduceData {
             name: topic.to_owned(),
-            partition_data: vec![PartitionProduceData { index: 0, records, ..Default::default() }],
+            partition_data: vec![PartitionProduceData { index: 0, records }],
             ..Default::default()
         }];
         for _ in 0..200 {
