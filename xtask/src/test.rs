@@ -59,7 +59,10 @@ pub fn run(arguments: &[String]) -> Result<()> {
         cargo("docs are fresh", &["xtask", "docs", "--check"]),
         cargo("the house is tidy", &["xtask", "tidy"]),
         cargo("build", &["build", "--quiet", "--package", "milena-cli"]),
-        cargo("tests of the crates", &["test", "--quiet", "--workspace", "--exclude", "milena-compat"]),
+        cargo(
+            "tests of the crates",
+            &["test", "--quiet", "--no-fail-fast", "--workspace", "--exclude", "milena-compat"],
+        ),
     ];
     if !unit {
         // each of these starts brokers and clients of its own: more at once than cores only adds noise

@@ -120,6 +120,9 @@ async fn node(dir: &tempfile::TempDir, properties: &[(&str, &str)]) -> Node {
         ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
         ("offsets.topic.replication.factor", "1"),
         ("offsets.topic.num.partitions", "3"),
+        ("transaction.state.log.replication.factor", "1"),
+        ("transaction.state.log.min.isr", "1"),
+        ("transaction.state.log.num.partitions", "3"),
         ("log.dirs", log_dirs.as_str()),
     ];
     let given = given.iter().chain(properties).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));

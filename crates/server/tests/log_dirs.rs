@@ -55,10 +55,7 @@ impl Client {
     fn alter(&mut self, version: i16, moves: &[(&str, &str, &[i32])]) -> String {
         let dirs = moves.iter().map(|(path, topic, partitions)| AlterReplicaLogDir {
             path: (*path).to_owned(),
-            topics: vec![AlterReplicaLogDirTopic {
-                name: (*topic).to_owned(),
-                partitions: partitions.to_vec(),
-            }],
+            topics: vec![AlterReplicaLogDirTopic { name: (*topic).to_owned(), partitions: partitions.to_vec() }],
         });
         let answer = self.ask(version, msg::AlterReplicaLogDirsRequest { dirs: dirs.collect() });
         let mut told: Vec<String> = Vec::new();
