@@ -3,7 +3,7 @@
 //! Measures a future while it is polled, so that waiting costs nothing. Decides nothing. Used by `handlers/mod.rs`, read by `request.rs`.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -44,8 +44,7 @@ fn nanoseconds(since: Instant) -> u64 {
 }
 
 /// A future whose polls are measured, if there is something to measure them with.
-pub(crate) async fn timed<F: Future>(time: Option<Arc<RequestTime>>, future: F) -> F::Output {
-    let mut future = pin!(future);
+pub(crate) async fn timed<F: Future>(time: Option<Arc<RequestTime>>, mut future: Pin<&mut F>) -> F::Output {
     poll_fn(|cx| poll(time.as_deref(), future.as_mut(), cx)).await
 }
 

@@ -4,6 +4,7 @@
 //! files, sockets nor another handler.
 
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -165,7 +166,8 @@ pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker
         connection: Arc::clone(connection),
         time: time.clone(),
     };
-    timed(time, dispatch(cx, broker, key, body)).await
+    let running = pin!(dispatch(cx, broker, key, body));
+    timed(time, running).await
 }
 
 async fn run<H: Handler>(cx: RequestContext, broker: &Arc<Broker>, mut body: Reader) -> Started
@@ -183,15 +185,16 @@ where
         Reply::Later(answer) => {
             let broker = Arc::clone(broker);
             let time = cx.time.clone();
-            Started::Later(Box::pin(timed(time, async move {
-                match finish(&cx, &broker, key, answer.await) {
+            Started::Later(Box::pin(async move {
+                let finished = pin!(async { finish(&cx, &broker, key, answer.await) });
+                match timed(time, finished).await {
                     Ok(frame) => Some(frame),
                     Err(reason) => {
                         tracing::error!(reason, "a response cannot be sent");
                         None
                     }
                 }
-            })))
+            }))
         }
         Reply::Nothing => Started::Nothing,
         Reply::Close(reason) => Started::Close(reason.to_owned()),
