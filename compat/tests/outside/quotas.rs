@@ -24,7 +24,8 @@ impl Target {
             Ok(_) => None,
             Err(_) => Some(Broker::start()?),
         };
-        let address = ours.as_ref().map_or_else(|| std::env::var("MILENA_TEST_BOOTSTRAP"), |broker| Ok(broker.address()))?;
+        let address =
+            ours.as_ref().map_or_else(|| std::env::var("MILENA_TEST_BOOTSTRAP"), |broker| Ok(broker.address()))?;
         let target = Target { address, _ours: ours };
         let mut wire = Wire::connect(&target.address)?;
         create_topic(&mut wire, TOPIC, 1, 1, &[])?;

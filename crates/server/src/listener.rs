@@ -114,9 +114,7 @@ impl Listener {
                 }
             }
             let early_ms = match self.kind {
-                Listeners::BROKER => {
-                    broker.quotas.connected(canonical(peer).ip(), broker.clock.now())
-                }
+                Listeners::BROKER => broker.quotas.connected(canonical(peer).ip(), broker.clock.now()),
                 _ => 0,
             };
             if early_ms > 0 {

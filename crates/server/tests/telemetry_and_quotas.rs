@@ -149,11 +149,8 @@ impl World {
             config_operation: i8::from(value.is_none()),
             value: value.map(str::to_owned),
         });
-        let resource = AlterConfigsResource {
-            resource_type: 16,
-            resource_name: name.to_owned(),
-            configs: configs.collect(),
-        };
+        let resource =
+            AlterConfigsResource { resource_type: 16, resource_name: name.to_owned(), configs: configs.collect() };
         let request = msg::IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
         let answer = self.ask(1, &request).await.responses.remove(0);
         (answer.error_code, answer.error_message)
@@ -289,7 +286,12 @@ async fn clients_are_asked_for_what_is_subscribed_to() {
     let written = std::fs::read_to_string(&file).expect("was written");
     assert_eq!(written.lines().count(), 7, "{written}");
     for line in written.lines() {
-        for part in ["\"name\":\"org.example.m\"", "\"value\":2.5", "\"client_id\":\"test\"", "\"client_source_address\":\"127.0.0.1\""] {
+        for part in [
+            "\"name\":\"org.example.m\"",
+            "\"value\":2.5",
+            "\"client_id\":\"test\"",
+            "\"client_source_address\":\"127.0.0.1\"",
+        ] {
             assert!(line.contains(part), "{line}");
         }
     }
@@ -319,7 +321,16 @@ async fn a_consumer_over_its_quota_gets_nothing_but_the_time_to_wait() {
         let partition = FetchPartition { partition: 0, partition_max_bytes: 1 << 20, ..Default::default() };
         let topic = FetchTopic { topic: "t1".into(), partitions: vec![partition], ..Default::default() };
         let topics = if session_epoch > 0 { vec![] } else { vec![topic] };
-        msg::FetchRequest { replica_id: -1, max_wait_ms: 10, min_bytes: 1, max_bytes, session_id, session_epoch, topics, ..Default::default() }
+        msg::FetchRequest {
+            replica_id: -1,
+            max_wait_ms: 10,
+            min_bytes: 1,
+            max_bytes,
+            session_id,
+            session_epoch,
+            topics,
+            ..Default::default()
+        }
     };
     let size = |answer: &msg::FetchResponse| -> usize {
         let parts = answer.responses.iter().flat_map(|topic| &topic.partitions);
@@ -366,7 +377,10 @@ async fn threads_are_shared_by_quota() {
     ask(&mut client).await;
     assert!(begun.elapsed() >= Duration::from_millis(900));
     let report = world.node.metrics();
-    assert!(report.contains("kafka_server_quota_request_time{resource=\"Request\",clientId=\"test\"} 0.00"), "{report}");
+    assert!(
+        report.contains("kafka_server_quota_request_time{resource=\"Request\",clientId=\"test\"} 0.00"),
+        "{report}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

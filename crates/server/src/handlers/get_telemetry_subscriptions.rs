@@ -1,6 +1,8 @@
 //! GetTelemetrySubscriptions (key 71), version 0: which of its metrics a client is to push, and how often (KIP-714).
 //!
 //! Advertised only if the broker has somewhere to export metrics to; else it is refused with UNSUPPORTED_VERSION.
+//! Gaps: patterns of subscriptions that only Java's regular expressions have (looking around, back references, `\Q`) match nobody, and the
+//! controller refuses them.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;

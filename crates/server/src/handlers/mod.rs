@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use milena_protocol::frame;
 use milena_protocol::header::put_response_header;
-use milena_protocol::{ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Response, Writer};
+use milena_protocol::{
+    ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Response, Writer,
+};
 
 use crate::broker::Broker;
 use crate::quota::Quota;
@@ -202,7 +204,12 @@ where
 }
 
 /// Counts the request's time, unless the handler did, and encodes the answer.
-fn finish<R: Response>(cx: &RequestContext, broker: &Broker, key: ApiKey, mut response: R) -> Result<Vec<Bytes>, String> {
+fn finish<R: Response>(
+    cx: &RequestContext,
+    broker: &Broker,
+    key: ApiKey,
+    mut response: R,
+) -> Result<Vec<Bytes>, String> {
     if cx.time.as_ref().is_some_and(|time| !time.is_counted()) {
         let told = cx.throttle(broker, Quota::Request, 0);
         if let Some(ms) = response.throttle_time_ms_mut() {

@@ -36,7 +36,8 @@ impl MetadataPublisher for QuotaPublisher {
         let broker = Arc::clone(&self.broker);
         // asking for a name may take long
         tokio::task::spawn_blocking(move || {
-            let found: HashMap<_, _> = hosts.into_iter().filter_map(|host| Some((address_of(&host)?, host)).map(|(a, h)| (h, a))).collect();
+            let found: HashMap<_, _> =
+                hosts.into_iter().filter_map(|host| Some((address_of(&host)?, host)).map(|(a, h)| (h, a))).collect();
             *broker.quotas.hosts.lock() = found;
             // the newest ones, whichever search ends last
             broker.quotas.set(&broker.metadata.image().quotas);

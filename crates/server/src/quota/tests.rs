@@ -14,7 +14,8 @@ fn at(mono_ms: u64) -> Now {
 }
 
 fn quotas(given: &[Given<'_>]) -> Quotas {
-    let properties = [("node.id", "1"), ("process.roles", "broker,controller"), ("controller.listener.names", "CONTROLLER")];
+    let properties =
+        [("node.id", "1"), ("process.roles", "broker,controller"), ("controller.listener.names", "CONTROLLER")];
     let more = [("listeners", "PLAINTEXT://:0,CONTROLLER://:0"), ("controller.quorum.voters", "1@localhost:1")];
     let all = properties.into_iter().chain(more).map(|(k, v)| (k.to_owned(), v.to_owned()));
     let quotas = Quotas::new(&BrokerConfig::from_properties(all).expect("valid"));
@@ -65,10 +66,8 @@ fn changes_may_overdraw_once() {
 
 #[test]
 fn addresses_connect_at_their_rate() {
-    let quotas = quotas(&[
-        (&[("ip", Some("10.0.0.1"))][..], CONNECTION, 1.0),
-        (&[("ip", None)][..], CONNECTION, 100.0),
-    ]);
+    let quotas =
+        quotas(&[(&[("ip", Some("10.0.0.1"))][..], CONNECTION, 1.0), (&[("ip", None)][..], CONNECTION, 100.0)]);
     let address = |text: &str| text.parse::<IpAddr>().expect("an address");
     let waits: Vec<u64> = (0..12).map(|_| quotas.connected(address("10.0.0.1"), at(0))).collect();
     assert_eq!(waits[..10], [0; 10]);

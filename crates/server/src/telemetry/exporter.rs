@@ -55,7 +55,9 @@ impl Target {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match Path::new(path).is_absolute() {
                 true => Ok(Target::File(path.into())),
-                false => Err(refuse("A file must be given with its whole path, as in file:/var/log/client-metrics.json")),
+                false => {
+                    Err(refuse("A file must be given with its whole path, as in file:/var/log/client-metrics.json"))
+                }
             };
         }
         let uri: Uri = text.parse().map_err(|_| refuse("Not a URL"))?;

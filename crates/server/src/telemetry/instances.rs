@@ -32,6 +32,8 @@ struct Instance {
     last_get_ms: Option<u64>,
     last_push_ms: Option<u64>,
     terminating: bool,
+    /// Its last push was refused for a reason that asking clears up.
+    must_ask: bool,
     used_ms: u64,
     /// Its place among all by last use.
     place: u64,
@@ -63,14 +65,16 @@ impl Instances {
     /// What a client is asked for.
     ///
     /// # Errors
-    /// THROTTLING_QUOTA_EXCEEDED if it asks again before its interval is over and nothing has changed.
+    /// THROTTLING_QUOTA_EXCEEDED if it asks again before its interval is over, and nothing has changed or was refused that asking clears up.
     pub(super) fn get(&mut self, all: &Subscriptions, client: &Client, now: Now) -> Result<Subscription, ErrorCode> {
         let instance = self.touch(all, client, now);
         let last_ms = instance.last_get_ms.max(instance.last_push_ms);
-        if last_ms.is_some_and(|last| is_early(last, instance, now)) {
+        if !last_ms.is_some_and(|last| is_early(last, instance, now)) {
+            instance.last_get_ms = Some(now.mono_ms);
+        } else if !instance.must_ask {
             return Err(ErrorCode::ThrottlingQuotaExceeded);
         }
-        instance.last_get_ms = Some(now.mono_ms);
+        instance.must_ask = false;
         Ok(instance.subscription.clone())
     }
 
@@ -79,10 +83,18 @@ impl Instances {
     /// # Errors
     /// In this order: INVALID_REQUEST after it said that it ends, THROTTLING_QUOTA_EXCEEDED before its interval is over,
     /// UNKNOWN_SUBSCRIPTION_ID, UNSUPPORTED_COMPRESSION_TYPE, TELEMETRY_TOO_LARGE.
-    pub(super) fn push(&mut self, all: &Subscriptions, client: &Client, push: Pushed, now: Now) -> Result<(), ErrorCode> {
+    pub(super) fn push(
+        &mut self,
+        all: &Subscriptions,
+        client: &Client,
+        push: Pushed,
+        now: Now,
+    ) -> Result<(), ErrorCode> {
         let instance = self.touch(all, client, now);
         let checked = check(instance, push, now);
         instance.terminating = push.terminating;
+        instance.must_ask =
+            matches!(checked, Err(ErrorCode::UnknownSubscriptionId | ErrorCode::UnsupportedCompressionType));
         checked
     }
 
@@ -107,6 +119,7 @@ impl Instances {
             last_get_ms: None,
             last_push_ms: None,
             terminating: false,
+            must_ask: false,
             used_ms: now.mono_ms,
             place,
         });
@@ -203,6 +216,9 @@ mod tests {
         let id = instances.get(&all, &me, at(0)).expect("is told").id;
         let bad = Pushed { subscription_id: id, terminating: false, codec_is_known: false, is_too_large: true };
         assert_eq!(instances.push(&all, &me, bad, at(1000)), Err(ErrorCode::UnsupportedCompressionType));
+        // which it may ask about at once, but once
+        assert_eq!(instances.get(&all, &me, at(1001)).map(|s| s.id), Ok(id));
+        assert_eq!(instances.get(&all, &me, at(1002)).map(|s| s.id), Err(ErrorCode::ThrottlingQuotaExceeded));
         let large = Pushed { codec_is_known: true, ..bad };
         assert_eq!(instances.push(&all, &me, large, at(2000)), Err(ErrorCode::TelemetryTooLarge));
         // the last one may come early; after it there is nothing more to say

@@ -149,7 +149,9 @@ impl Telemetry {
     fn read(&self, codec: Compression, metrics: Bytes) -> Result<Bytes, String> {
         let metrics = match codec {
             Compression::None => metrics,
-            codec => decompress(codec, &metrics, DecompressLimit(self.max_bytes)).map_err(|error| error.to_string())?.into(),
+            codec => {
+                decompress(codec, &metrics, DecompressLimit(self.max_bytes)).map_err(|error| error.to_string())?.into()
+            }
         };
         otlp::count(&metrics).map_err(|error| error.to_string())?;
         Ok(metrics)

@@ -61,7 +61,10 @@ impl Subscriptions {
             // the controller has checked them
             let config = ClientMetricsConfig::validate(settings);
             let row = config.and_then(|config| Row::new(&config));
-            row.inspect_err(|error| tracing::warn!(name = resource.name, %error, "a client-metrics subscription is ignored")).ok()
+            row.inspect_err(
+                |error| tracing::warn!(name = resource.name, %error, "a client-metrics subscription is ignored"),
+            )
+            .ok()
         });
         Subscriptions { version, rows: rows.collect() }
     }
