@@ -1,5 +1,6 @@
 //! Quotas as Apache Kafka 4.3.1 enforces them: the same load under the same quota waits as long. With MILENA_TEST_BOOTSTRAP a real one is asked.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -10,11 +11,13 @@ use milena_compat::wire::{
 };
 
 const ALTER_CLIENT_QUOTAS: i16 = 49;
-const TOPIC: &str = "quotas";
+
+static TARGETS: AtomicU32 = AtomicU32::new(0);
 
 /// A broker with a topic.
 struct Target {
     address: String,
+    topic: String,
     _ours: Option<Broker>,
 }
 
@@ -26,10 +29,12 @@ impl Target {
         };
         let address =
             ours.as_ref().map_or_else(|| std::env::var("MILENA_TEST_BOOTSTRAP"), |broker| Ok(broker.address()))?;
-        let target = Target { address, _ours: ours };
+        // a new one each time: what is in it counts
+        let topic = format!("quotas-{}-{}", std::process::id(), TARGETS.fetch_add(1, Ordering::Relaxed));
+        let target = Target { address, topic, _ours: ours };
         let mut wire = Wire::connect(&target.address)?;
-        create_topic(&mut wire, TOPIC, 1, 1, &[])?;
-        wait_until_led(&mut wire, TOPIC, 1)?;
+        create_topic(&mut wire, &target.topic, 1, 1, &[])?;
+        wait_until_led(&mut wire, &target.topic, 1)?;
         Ok(target)
     }
 
@@ -47,16 +52,16 @@ impl Target {
 }
 
 /// For how many milliseconds the client is to wait after producing this.
-fn produce(wire: &mut Wire, bytes: usize) -> Result<i32> {
+fn produce(wire: &mut Wire, topic: &str, bytes: usize) -> Result<i32> {
     let batch = Batch::of(&[&vec![7; bytes]]).bytes();
-    let mut answer = wire.ask(PRODUCE, 8, produce_body(TOPIC, 1, &[&batch]))?;
+    let mut answer = wire.ask(PRODUCE, 8, produce_body(topic, 1, &[&batch]))?;
     ensure!(produced(&mut answer)?[0].error == 0, "the records are refused");
     answer.i32()
 }
 
 /// The same, and the bytes that a fetch gives.
-fn fetch(wire: &mut Wire, max_bytes: i32) -> Result<(i32, usize)> {
-    let mut answer = wire.ask(FETCH, 4, fetch_body(TOPIC, 0, 0, max_bytes))?;
+fn fetch(wire: &mut Wire, topic: &str, max_bytes: i32) -> Result<(i32, usize)> {
+    let mut answer = wire.ask(FETCH, 4, fetch_body(topic, 0, 0, max_bytes))?;
     let throttle_ms = answer.i32()?;
     Ok((throttle_ms, answer.left()))
 }
@@ -80,13 +85,13 @@ fn bursts_wait_as_long_as_on_kafka() -> Result<()> {
     let target = Target::start()?;
     // 300,000 bytes at 10,000 a second, where ten seconds are free
     let mut producer = target.client("burst", "producer_byte_rate", 10_000.0)?;
-    let waits = produce(&mut producer, 300_000)?;
+    let waits = produce(&mut producer, &target.topic, 300_000)?;
     ensure!(is_about(20_011, waits), "produce: {waits}");
 
     let mut consumer = target.client("reader", "consumer_byte_rate", 40_000.0)?;
-    let (waits, got) = fetch(&mut consumer, 350_000)?;
+    let (waits, got) = fetch(&mut consumer, &target.topic, 350_000)?;
     ensure!(waits == 0 && got > 300_000, "the first fetch: {waits} ms, {got} bytes");
-    let (waits, got) = fetch(&mut consumer, 350_000)?;
+    let (waits, got) = fetch(&mut consumer, &target.topic, 350_000)?;
     ensure!(is_about(5000, waits) && got < 100, "over the quota there is nothing: {waits} ms, {got} bytes");
 
     let mut changer = target.client("changer", "controller_mutation_rate", 2.0)?;
@@ -105,7 +110,7 @@ fn sustained_load_is_slowed_down_as_on_kafka() -> Result<()> {
     let mut producer = target.client("steady", "producer_byte_rate", 100_000.0)?;
     let (begun, mut count, mut free) = (Instant::now(), 0, None);
     while begun.elapsed() < Duration::from_secs(15) {
-        if produce(&mut producer, 20_000)? > 0 && free.is_none() {
+        if produce(&mut producer, &target.topic, 20_000)? > 0 && free.is_none() {
             free = Some(count);
         }
         count += 1;
@@ -118,7 +123,7 @@ fn sustained_load_is_slowed_down_as_on_kafka() -> Result<()> {
     let mut busy = target.client("busy", "request_percentage", 2.0)?;
     let (begun, mut waited) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(15) {
-        let waits = produce(&mut busy, 100)?;
+        let waits = produce(&mut busy, &target.topic, 100)?;
         ensure!(waits <= 1000, "longer than a sample: {waits}");
         waited += waits;
     }
