@@ -25,7 +25,7 @@ pub(crate) struct RequestTime {
 
 impl RequestTime {
     fn nanoseconds(&self) -> u64 {
-        let running = self.began.lock().map_or(0, |began| nanoseconds(began));
+        let running = self.began.lock().map_or(0, nanoseconds);
         self.ended.load(Ordering::Relaxed) + running
     }
 

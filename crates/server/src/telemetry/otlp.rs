@@ -109,7 +109,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 /// The messages that a message has as this field.
-fn messages<'a>(message: &'a [u8], number: u32) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
+fn messages(message: &[u8], number: u32) -> impl Iterator<Item = Result<&[u8], Malformed>> {
     Fields(message).filter_map(move |field| match field {
         Ok(field) if field.number == number => match field.value {
             Value::Bytes(bytes) => Some(Ok(bytes)),
