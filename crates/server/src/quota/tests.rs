@@ -1,3 +1,5 @@
+//! Quotas in virtual time: what is counted, and how long that waits. Rates themselves are checked in `rate.rs`.
+
 use milena_common::config::BrokerConfig;
 
 use super::limits::tests::{Given, image};
