@@ -22,17 +22,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// One connection.
 pub struct Wire {
     stream: TcpStream,
+    client_id: String,
     correlation: i32,
 }
 
 impl Wire {
     /// Connects.
     pub fn connect(address: &str) -> Result<Wire> {
+        Wire::connect_as(address, "bad-input")
+    }
+
+    /// Connects as a client of this id.
+    pub fn connect_as(address: &str, client_id: &str) -> Result<Wire> {
         let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Wire { stream, correlation: 0 })
+        Ok(Wire { stream, client_id: client_id.to_owned(), correlation: 0 })
     }
 
     /// The socket itself.
@@ -53,14 +59,14 @@ impl Wire {
     /// Sends a request with a header of version 1, that of requests without compact fields.
     pub fn send(&mut self, key: i16, version: i16, body: &[u8]) -> Result<()> {
         self.correlation += 1;
-        let header = Body::new().i16(key).i16(version).i32(self.correlation).string("bad-input");
+        let header = Body::new().i16(key).i16(version).i32(self.correlation).string(&self.client_id);
         self.send_frame(&[&header.0, body].concat())
     }
 
     /// Sends a request with a header of version 2, that of requests with compact fields.
     pub fn send_flexible(&mut self, key: i16, version: i16, body: &[u8]) -> Result<()> {
         self.correlation += 1;
-        let header = Body::new().i16(key).i16(version).i32(self.correlation).string("bad-input").uvarint(0);
+        let header = Body::new().i16(key).i16(version).i32(self.correlation).string(&self.client_id).uvarint(0);
         self.send_frame(&[&header.0, body].concat())
     }
 

@@ -10,5 +10,7 @@ mod clients;
 mod consumer_groups;
 mod crash;
 mod files;
+mod quotas;
 mod scripts;
+mod telemetry;
 mod transactions;
