@@ -139,7 +139,7 @@ fn figures_of_ten_thousand_groups() -> Result<()> {
     for i in 0..GROUPS {
         let group = format!("group-{i}");
         let mut member = Member::default();
-        member.join(&mut wire, &group)?;
+        member.join(&mut wire, &group, "one")?;
         member.joined(&mut wire)?;
         member.sync(&mut wire, &group)?;
         ensure!(member.synced(&mut wire)? == 0, "{group} does not settle");
@@ -221,22 +221,22 @@ fn figures_of_a_rebalance_of_fifty_members() -> Result<()> {
         .map(|_| Ok((Wire::connect(&broker.address())?, Member::default())))
         .collect::<Result<Vec<(Wire, Member)>>>()?;
     // the first time the delay is waited for, and once more because members came while it ran
-    let took = rebalance(&mut members)?;
+    let took = rebalance(&mut members, "one")?;
     let beyond = took.saturating_sub(Duration::from_millis(1000));
     println!("50 members join: {} ms, {} ms beyond the delays", took.as_millis(), beyond.as_millis());
     ensure!(beyond <= Duration::from_secs(1), "more than a second beyond the delays: {took:?}");
     // everybody is known: nothing is waited for but their joins
-    let took = rebalance(&mut members)?;
+    let took = rebalance(&mut members, "another")?;
     println!("50 members join again: {} ms", took.as_millis());
     ensure!(took <= Duration::from_secs(1), "more than a second: {took:?}");
     Ok(())
 }
 
 /// All join, all synchronise.
-fn rebalance(members: &mut [(Wire, Member)]) -> Result<Duration> {
+fn rebalance(members: &mut [(Wire, Member)], subscription: &str) -> Result<Duration> {
     let begin = Instant::now();
     for (wire, member) in members.iter_mut() {
-        member.join(wire, "fifty")?;
+        member.join(wire, "fifty", subscription)?;
     }
     for (wire, member) in members.iter_mut() {
         member.joined(wire)?;
@@ -263,9 +263,10 @@ struct Member {
 }
 
 impl Member {
-    fn join(&self, wire: &mut Wire, group: &str) -> Result<()> {
+    /// A known member that joins with another subscription than before starts a rebalance, whoever it is.
+    fn join(&self, wire: &mut Wire, group: &str, subscription: &str) -> Result<()> {
         let body = Body::new().string(group).i32(45_000).i32(60_000).string(&self.id).string("consumer");
-        wire.send(JOIN_GROUP, 2, &body.i32(1).string("range").bytes(b"subscription").0)
+        wire.send(JOIN_GROUP, 2, &body.i32(1).string("range").bytes(subscription.as_bytes()).0)
     }
 
     fn joined(&mut self, wire: &mut Wire) -> Result<()> {

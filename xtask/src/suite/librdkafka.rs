@@ -259,8 +259,9 @@ fn build() -> Result<PathBuf> {
         shell(&format!("cp -r '{}'/. . && chmod -R u+w .", source.display()))?;
         // a few tests ask for three replicas, though none of them looks at the second: here is one node
         shell(&format!("sed -i '{ONE_REPLICA}' tests/test.c && grep -q 'replication_factor > 1' tests/test.c"))?;
-        shell("./configure >configure.out && make -j2 libs >make.out 2>&1")?;
-        shell("make -j2 -C tests test-runner >>make.out 2>&1")
+        // (named like this, since configure takes every configure.* for a module of its own)
+        shell("./configure >build.log && make -j2 libs >>build.log 2>&1")?;
+        shell("make -j2 -C tests test-runner >>build.log 2>&1")
     })?;
     Ok(needs::cache().join("librdkafka-suite"))
 }

@@ -35,6 +35,7 @@ pub fn run(variant: &str, options: &Options) -> Result<()> {
         .args(["--test-threads", &options.jobs.to_string()])
         .args(&options.tests)
         .current_dir(needs::cache().join("rust-rdkafka"))
+        .env("CARGO_TARGET_DIR", needs::cache().join("rust-rdkafka/target"))
         .env("KAFKA_HOST", server.address())
         .env("KAFKA_VERSION", needs::KAFKA)
         .output()
