@@ -97,7 +97,10 @@ pub fn report(suite: &str, variants: &[&str]) -> Result<()> {
         }
     }
     let names: BTreeSet<&String> = columns.iter().flat_map(|(_, _, r)| r.keys()).collect();
-    ensure!(!names.is_empty(), "no results of {suite} yet: run `cargo xtask suite {suite}` against both");
+    if names.is_empty() {
+        println!("{suite}: no results yet");
+        return Ok(());
+    }
     let mut counts = BTreeMap::<(usize, &str), usize>::new();
     for name in &names {
         let states: Vec<Option<State>> = columns.iter().map(|(_, _, r)| r.get(*name).map(|(s, _)| *s)).collect();
@@ -109,7 +112,7 @@ pub fn report(suite: &str, variants: &[&str]) -> Result<()> {
                 differences.push((*name).clone());
             }
         }
-        if states.iter().all(|s| *s == Some(State::Passed)) {
+        if states.iter().all(|s| matches!(s, Some(State::Passed) | None)) {
             continue;
         }
         write!(rows, "| `{name}` |")?;
@@ -119,8 +122,8 @@ pub fn report(suite: &str, variants: &[&str]) -> Result<()> {
         writeln!(rows, " {} |", reasons.get(name.as_str()).map_or("", String::as_str))?;
     }
     let mut text = format!(
-        "# {suite}: Milena and Apache Kafka {}\n\nMade by `cargo xtask suite report`. {} tests; those that pass everywhere are only \
-         counted. Reasons stand in `reasons.tsv`.\n\n| | passed | failed | skipped | not run |\n|---|---|---|---|---|\n",
+        "# {suite}: Milena and Apache Kafka {}\n\nMade by `cargo xtask suite report`. {} tests; those that pass wherever they ran are \
+         only counted. Reasons stand in `reasons.tsv`.\n\n| | passed | failed | skipped | not run |\n|---|---|---|---|---|\n",
         needs::KAFKA,
         names.len()
     );
