@@ -86,7 +86,7 @@ impl Wire {
     /// The answer to the request sent last, without its header of version 0.
     pub fn answer(&mut self) -> Result<Fields> {
         let frame = self.receive()?.context("the connection was closed without an answer")?;
-        let mut fields = Fields { bytes: frame, at: 0 };
+        let mut fields = Fields::of(frame);
         let correlation = fields.i32()?;
         ensure!(correlation == self.correlation, "answer {correlation} to request {}", self.correlation);
         Ok(fields)
@@ -194,6 +194,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// The fields of these bytes.
+    pub fn of(bytes: Vec<u8>) -> Fields {
+        Fields { bytes, at: 0 }
+    }
+
     /// The next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&[u8]> {
         let from = self.at;

@@ -9,6 +9,7 @@ mod c_interfaces;
 mod clients;
 mod consumer_groups;
 mod crash;
+mod figures;
 mod files;
 mod quotas;
 mod scripts;
