@@ -151,7 +151,7 @@ fn try_version(
     let mut is_fresh = true;
     for (n, (what, body)) in cases.into_iter().enumerate() {
         // another share of the values for each version
-        if n > 0 && (n as u64 + version as u64 * 5) % every != 0 {
+        if n > 0 && !(n as u64 + version as u64 * 5).is_multiple_of(every) {
             continue;
         }
         tried += 1;
