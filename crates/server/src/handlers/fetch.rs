@@ -7,6 +7,8 @@
 //! fetch gives no more than the quota allows in all its samples.
 //! Gaps: no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -66,6 +68,9 @@ impl Handler for Fetch {
     const VERSIONS: RangeInclusive<i16> = 0..=18;
 
     async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: FetchRequest) -> Reply<FetchResponse> {
+        if !matches!(request.isolation_level, 0 | 1) {
+            return Reply::Now(stumble(cx, &request));
+        }
         let params = params(cx, broker, &request);
         let session = session_request(cx, request, params.replica_id >= 0);
         let context = match broker.replicas.sessions().begin(session, broker.clock.now()) {
@@ -83,6 +88,20 @@ impl Handler for Fetch {
             fetching.answer(results)
         }))
     }
+}
+
+/// Kafka's answer to an isolation level that there is not.
+fn stumble(cx: &RequestContext, request: &FetchRequest) -> FetchResponse {
+    let error_code = ErrorCode::UnknownServerError.code();
+    if cx.api_version >= FIRST_TOPIC_ID {
+        return FetchResponse { error_code, ..Default::default() };
+    }
+    let responses = request.topics.iter().map(|topic| {
+        let failed = |index| PartitionData { error_code, ..word(cx, index, refused(ReplicaError::UnknownTopicOrPartition)) };
+        let partitions = topic.partitions.iter().map(|p| failed(p.partition)).collect();
+        FetchableTopicResponse { topic: topic.topic.clone(), partitions, ..Default::default() }
+    });
+    FetchResponse { error_code, responses: responses.collect(), ..Default::default() }
 }
 
 fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> FetchParams {
@@ -105,6 +124,26 @@ fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> Fetch
     }
 }
 
+/// As in Kafka: whoever asks for a partition twice means the last.
+fn last_of_each(parts: Vec<SessionPart>) -> Vec<SessionPart> {
+    let mut at: HashMap<(TopicRef, i32), usize> = HashMap::with_capacity(parts.len());
+    let mut kept: Vec<SessionPart> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match at.entry((part.topic.clone(), part.partition)) {
+            Entry::Occupied(known) => {
+                if let Some(earlier) = kept.get_mut(*known.get()) {
+                    *earlier = part;
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(kept.len());
+                kept.push(part);
+            }
+        }
+    }
+    kept
+}
+
 fn size(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
@@ -118,13 +157,15 @@ fn session_request(cx: &RequestContext, request: FetchRequest, follower: bool) -
         parts.extend(topic.partitions.into_iter().map(|partition| SessionPart {
             topic: name.clone(),
             partition: partition.partition,
-            current_leader_epoch: partition.current_leader_epoch,
+            // Kafka takes every epoch below zero for none here, and here only
+            current_leader_epoch: partition.current_leader_epoch.max(-1),
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
             log_start_offset: partition.log_start_offset,
             max_bytes: partition.partition_max_bytes,
         }));
     }
+    let parts = last_of_each(parts);
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics_data {
         let name = topic_ref(topic.topic, topic.topic_id);
