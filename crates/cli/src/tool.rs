@@ -127,6 +127,61 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     result
 }
 
+/// [`block_on`] with threads, for tools that are to use what the machine has.
+pub(crate) fn block_on_threads<T>(work: impl Future<Output = T>) -> T {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            err(format_args!("cannot start: {error}\n"));
+            std::process::exit(1);
+        }
+    };
+    crate::logging::init_tool();
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// Waits for a signal to end, and gives the exit code that a shell expects.
+pub(crate) async fn signal() -> i32 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}
+
+/// An exception that ends a tool, as Java shows it.
+pub(crate) fn thrown<T>(class: &str, message: impl Display) -> Result<T, Stop> {
+    refuse(format!("Exception in thread \"main\" {class}: {message}"))
+}
+
+/// Settings of a client as arguments `key=value`, in the words of Kafka's refusals.
+pub(crate) fn properties_of(arguments: &[String]) -> Result<Vec<(String, String)>, Stop> {
+    arguments
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+            _ => thrown("java.lang.IllegalArgumentException", format_args!("Invalid property: {text}")),
+        })
+        .collect()
+}
+
+/// A properties file of a tool whose exceptions nobody catches.
+pub(crate) fn client_file(path: &str) -> Result<Vec<(String, String)>, Stop> {
+    load_properties(path).or_else(|_| thrown("java.nio.file.NoSuchFileException", path))
+}
+
+/// Wall time in milliseconds.
+pub(crate) fn wall_ms() -> i64 {
+    use milena_common::Clock;
+    milena_common::SystemClock.now().wall_ms
+}
+
 /// Reads a properties file.
 ///
 /// # Errors
@@ -144,37 +199,23 @@ pub(crate) fn load_properties(path: &str) -> Result<Vec<(String, String)>, Stop>
 
 /// A connected client for an admin tool: `--bootstrap-server` and `--command-config`.
 pub(crate) async fn admin_client(parsed: &Parsed) -> Result<Client, Stop> {
+    admin_client_of(parsed.value("bootstrap-server")?.unwrap_or_default(), parsed.value("command-config")?)
+}
+
+/// A connected client for an admin tool, by its servers and its properties file.
+pub(crate) fn admin_client_of(servers: &str, command_config: Option<&str>) -> Result<Client, Stop> {
     let mut config = ClientConfig { client_id: "adminclient-1".into(), ..Default::default() };
-    if let Some(path) = parsed.value("command-config")? {
+    if let Some(path) = command_config {
         for (key, value) in load_properties(path)? {
-            apply_client_key(&mut config, &key, &value);
+            crate::client_keys::set_client(&mut config, &key, &value);
         }
     }
-    let servers = parsed.value("bootstrap-server")?.unwrap_or_default();
     config.bootstrap_servers = servers.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
     match Client::new(config) {
         Ok(client) => Ok(client),
         Err(error) => refuse(format!(
             "Failed to create new KafkaAdminClient\norg.apache.kafka.common.KafkaException: Failed to create new KafkaAdminClient\nCaused by: org.apache.kafka.common.config.ConfigException: {error}"
         )),
-    }
-}
-
-/// Sets the client keys that mean something to every client; others are left to the tool.
-pub(crate) fn apply_client_key(config: &mut ClientConfig, key: &str, value: &str) {
-    let number = || value.trim().parse::<u64>().ok();
-    match key {
-        "bootstrap.servers" => {
-            config.bootstrap_servers =
-                value.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
-        }
-        "client.id" => config.client_id = value.to_string(),
-        "request.timeout.ms" => config.request_timeout_ms = number().unwrap_or(config.request_timeout_ms),
-        "default.api.timeout.ms" => config.api_timeout_ms = number().unwrap_or(config.api_timeout_ms),
-        "retry.backoff.ms" => config.retry_backoff_ms = number().unwrap_or(config.retry_backoff_ms),
-        "metadata.max.age.ms" => config.metadata_max_age_ms = number().unwrap_or(config.metadata_max_age_ms),
-        "client.rack" => config.rack = (!value.is_empty()).then(|| value.to_string()),
-        _ => {}
     }
 }
 

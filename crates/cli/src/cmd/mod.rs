@@ -1,23 +1,35 @@
 //! One file per command, and the list of all of them.
 
 pub(crate) mod adopt;
+mod client_metrics_table;
 mod config_entities;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod consumer_groups;
+pub(crate) mod consumer_perf_test;
 mod coordinator_formatter;
 pub(crate) mod dev;
+pub(crate) mod dump_log;
+pub(crate) mod e2e_latency;
 mod formatter;
 mod group_rows;
 mod line_reader;
+pub(crate) mod metadata_shell;
 mod offset_reset;
+mod perf_stats;
+pub(crate) mod producer_perf_test;
+pub(crate) mod replica_verification;
+pub(crate) mod run_class;
 pub(crate) mod server_start;
 pub(crate) mod server_stop;
 pub(crate) mod storage;
 mod storage_features;
 mod storage_format;
+pub(crate) mod streams_reset;
 pub(crate) mod topics;
+pub(crate) mod verifiable_consumer;
+pub(crate) mod verifiable_producer;
 
 /// A command: arguments without its name to exit code.
 type Run = fn(&[String]) -> i32;
@@ -34,6 +46,16 @@ const COMMANDS: &[(&str, Run)] = &[
     ("kafka-console-consumer", console_consumer::run),
     ("kafka-consumer-groups", consumer_groups::run),
     ("kafka-configs", configs::run),
+    ("kafka-dump-log", dump_log::run),
+    ("kafka-producer-perf-test", producer_perf_test::run),
+    ("kafka-consumer-perf-test", consumer_perf_test::run),
+    ("kafka-e2e-latency", e2e_latency::run),
+    ("kafka-verifiable-producer", verifiable_producer::run),
+    ("kafka-verifiable-consumer", verifiable_consumer::run),
+    ("kafka-replica-verification", replica_verification::run),
+    ("kafka-streams-application-reset", streams_reset::run),
+    ("kafka-metadata-shell", metadata_shell::run),
+    ("kafka-run-class", run_class::run),
 ];
 
 /// The command of that name, with or without `.sh` and its folder.

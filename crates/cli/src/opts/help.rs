@@ -10,10 +10,20 @@ const INDENT: &str = "  ";
 
 /// The table of `options`, with a final line break after each row.
 pub(crate) fn render(options: &[Opt]) -> String {
+    render_required(options, &[])
+}
+
+/// [`render`] with a star before the options that the parser itself requires.
+pub(crate) fn render_required(options: &[Opt], required: &[&str]) -> String {
     let mut sorted: Vec<&Opt> = options.iter().collect();
     sorted.sort_by_key(|opt| opt.name);
-    let mut rows = vec![("Option".to_string(), "Description".to_string()), ("------".into(), "-----------".into())];
-    rows.extend(sorted.iter().map(|opt| (left(opt), right(opt))));
+    let (title, rule) = match required {
+        [] => ("Option", "------"),
+        _ => ("Option (* = required)", "---------------------"),
+    };
+    let mut rows = vec![(title.to_string(), "Description".to_string()), (rule.into(), "-----------".into())];
+    let star = |opt: &Opt| if required.contains(&opt.name) { "* " } else { "" };
+    rows.extend(sorted.iter().map(|opt| (format!("{}{}", star(opt), left(opt)), right(opt))));
 
     let widest = |cells: &mut dyn Iterator<Item = &String>| cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
     let option_width = widest(&mut rows.iter().map(|row| &row.0)).min((WIDTH - SEPARATOR) / 2);

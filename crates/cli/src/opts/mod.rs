@@ -7,13 +7,15 @@
 //! `--partitions` never complains about it. A required argument takes the next token whatever it looks like (`--partitions -1`).
 
 pub(crate) mod argparse;
+pub(crate) mod command;
 mod help;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-pub(crate) use help::render;
+pub(crate) use help::{render, render_required};
 
 /// What an option takes after its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
