@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use milena_common::Clock;
 use milena_common::config::BrokerConfig;
+use milena_common::metrics::Metrics;
 use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
 use milena_metadata::{Controller, MetadataCache};
 use milena_raft::RaftNode;
@@ -40,6 +41,7 @@ pub(crate) struct Broker {
     pub(crate) groups: GroupCoordinator,
     /// How fast clients are, and may be.
     pub(crate) quotas: Quotas,
+    pub(crate) metrics: Metrics,
     pub(crate) transactions: TransactionCoordinator,
     /// The ends of transactions on their way to this broker's partitions.
     pub(crate) markers: Arc<LocalMarkers>,

@@ -13,6 +13,7 @@ mod heavy_work;
 mod leader_hint;
 mod listener;
 mod loggers;
+mod metrics_http;
 mod node;
 mod operations;
 mod patience;

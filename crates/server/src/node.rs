@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use milena_common::config::{BrokerConfig, EndPoint, TopicConfig};
+use milena_common::metrics::Metrics;
 use milena_common::{Clock, ConfigError, SystemClock, Uuid};
 use milena_coordinator::{GroupConfig, GroupCoordinator, TransactionCoordinator, TxnConfig};
 use milena_log::checkpoint;
@@ -20,6 +21,7 @@ use milena_metadata::{Bootstrap, MetadataPublisher};
 use milena_protocol::Listeners;
 use milena_raft::RaftLogError;
 use milena_replica::ReplicaManager;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -29,6 +31,7 @@ use crate::coordinator_log::CoordinatorLog;
 use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
+use crate::metrics_http;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
 use crate::quota::Quotas;
@@ -143,6 +146,7 @@ impl Node {
             replicas: Arc::clone(&replicas),
             groups,
             quotas: Quotas::new(&config),
+            metrics: Metrics::new(),
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids,
             transactions,
@@ -172,7 +176,17 @@ impl Node {
         let (stop_listening, listening_stopped) = watch::channel(false);
         let bound = listeners.iter().map(|l| (l.endpoint.listener.clone(), l.address)).collect();
         let accept = |l: Listener| spawn(l.run(Arc::clone(&broker), Arc::clone(&bounds), listening_stopped.clone()));
-        let listening = listeners.into_iter().map(accept).collect();
+        let mut listening: Vec<_> = listeners.into_iter().map(accept).collect();
+        if let Some(address) = &config.milena_metrics_listen {
+            let metrics = TcpListener::bind(address)
+                .await
+                .map_err(|error| StartError::Unsupported(format!("milena.metrics.listen={address}: {error}")))?;
+            let serving = metrics_http::serve(metrics, Arc::clone(&broker), stop_listening.subscribe());
+            listening.push(spawn(async move {
+                serving.await;
+                Ok(())
+            }));
+        }
         Ok(Node {
             broker,
             quorum,

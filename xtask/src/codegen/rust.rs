@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::Specs;
 use super::kdef::{Api, DefaultValue, Field, Kind, Message, Struct, Type, Versions};
+use super::{Specs, json};
 
 type Files = BTreeMap<PathBuf, String>;
 
@@ -285,7 +285,7 @@ fn file(message: &Message, source: &str, json: bool) -> String {
     for (index, s) in message.structs.iter().enumerate() {
         structure(&mut out, message, s, index == 0);
         if json {
-            show(&mut out, message, s);
+            json::show(&mut out, message, s);
         }
     }
     let flexible = message.flexible.map_or("None".to_string(), |v| format!("Some({v})"));
@@ -352,7 +352,7 @@ fn structure(out: &mut String, message: &Message, s: &Struct, top: bool) {
 }
 
 /// The test of a version inside a range, `None` when it always holds.
-fn condition(inner: Versions, outer: Versions) -> Option<String> {
+pub(super) fn condition(inner: Versions, outer: Versions) -> Option<String> {
     let low = inner.min > outer.min;
     let high = inner.max < outer.max;
     match (low, high) {
@@ -365,7 +365,7 @@ fn condition(inner: Versions, outer: Versions) -> Option<String> {
 }
 
 /// The versions at which a field is written in its place.
-fn plain_versions(f: &Field) -> Option<Versions> {
+pub(super) fn plain_versions(f: &Field) -> Option<Versions> {
     match f.tag {
         None => Some(f.versions),
         Some((_, tagged)) if tagged.min <= f.versions.min => None,
@@ -602,86 +602,6 @@ fn read_tags(out: &mut String, message: &Message, s: &Struct) {
     );
 }
 
-/// How a structure is shown as JSON: the fields that the version has, in their order; tagged ones when they say something.
-fn show(out: &mut String, message: &Message, s: &Struct) {
-    line!(
-        out,
-        "impl {} {{\n    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {{\n        j.open('{{');",
-        s.name
-    );
-    for f in &s.fields {
-        let name = ident(&f.name);
-        let mut tests: Vec<String> = condition(f.versions, message.versions).into_iter().collect();
-        if f.tag.is_some() {
-            // a plain form of the same field is always there
-            let plain = plain_versions(f).and_then(|versions| condition(versions, message.versions));
-            let differs = not_default(f, "self.", false);
-            tests.push(plain.map_or(differs.clone(), |test| format!("({test} || {differs})")));
-        }
-        let value = show_value(&f.ty, &format!("self.{name}"), is_option(&f.ty, f.null));
-        let body = format!("j.key(\"{}\"); {value}", camel(&f.name));
-        if tests.is_empty() {
-            line!(out, "        {body}");
-        } else {
-            line!(out, "        if {} {{ {body} }}", tests.join(" && "));
-        }
-    }
-    line!(out, "        j.close('}}');\n    }}\n}}\n");
-}
-
-fn show_value(ty: &Type, place: &str, optional: bool) -> String {
-    if optional {
-        let inner = match ty {
-            Type::Bool
-            | Type::I8
-            | Type::I16
-            | Type::U16
-            | Type::I32
-            | Type::U32
-            | Type::I64
-            | Type::F64
-            | Type::Uuid => "*inner",
-            _ => "inner",
-        };
-        return format!("match &{place} {{ None => j.null(), Some(inner) => {{ {} }} }}", show_value(ty, inner, false));
-    }
-    match ty {
-        Type::Bool => format!("j.bool({place});"),
-        Type::F64 => format!("j.double({place});"),
-        Type::Uuid => format!("j.uuid({place});"),
-        Type::String => format!("j.string(&{place});"),
-        Type::Bytes | Type::Records => format!("j.bytes(&{place});"),
-        Type::Pieces => format!("j.number({place}.iter().map(Bytes::len).sum::<usize>());"),
-        Type::Struct(_) => format!("{place}.show(j, version);"),
-        Type::Array(element) => {
-            let item = match **element {
-                Type::String | Type::Bytes | Type::Records | Type::Pieces | Type::Struct(_) | Type::Array(_) => "item",
-                _ => "*item",
-            };
-            let each = show_value(element, item, false);
-            format!("j.open('['); for item in {place}.iter() {{ j.next(); {each} }} j.close(']');")
-        }
-        _ => format!("j.number({place});"),
-    }
-}
-
-/// The name of a field as Kafka's JSON has it.
-fn camel(name: &str) -> String {
-    let mut out = String::new();
-    for (index, word) in name.split('_').enumerate() {
-        let mut letters = word.chars();
-        match (index, word) {
-            (0, "kraft") => out.push_str("kRaft"),
-            (0, word) => out.push_str(word),
-            _ => {
-                out.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
-                out.push_str(letters.as_str());
-            }
-        }
-    }
-    out
-}
-
 /// The null of a structure is -1 in a plain field and 0 in a tagged one.
 fn tagged_always(f: &Field) -> bool {
     f.tag.is_some() && plain_versions(f).is_none()
@@ -694,7 +614,7 @@ fn tagged(s: &Struct) -> Vec<(u32, Versions, &Field)> {
 }
 
 /// The test that a field does not hold its default. With `lenient`, null passes for an empty default: both say nothing.
-fn not_default(f: &Field, owner: &str, lenient: bool) -> String {
+pub(super) fn not_default(f: &Field, owner: &str, lenient: bool) -> String {
     let place = format!("{owner}{}", ident(&f.name));
     let literal = match &f.default {
         DefaultValue::Null => return format!("{place}.is_some()"),
@@ -756,7 +676,7 @@ fn integer(literal: Option<&str>) -> String {
 }
 
 /// Records are optional even where null is not allowed: an absent slice is not an empty one.
-fn is_option(ty: &Type, null: Option<Versions>) -> bool {
+pub(super) fn is_option(ty: &Type, null: Option<Versions>) -> bool {
     null.is_some() || matches!(ty, Type::Records | Type::Pieces)
 }
 
@@ -784,7 +704,7 @@ fn rust_type_of(ty: &Type) -> String {
     }
 }
 
-fn ident(name: &str) -> String {
+pub(super) fn ident(name: &str) -> String {
     if matches!(name, "type" | "match" | "ref" | "move" | "final" | "abstract") {
         format!("r#{name}")
     } else {

@@ -14,6 +14,7 @@ pub(crate) mod dump_log;
 pub(crate) mod e2e_latency;
 mod formatter;
 mod group_rows;
+pub(crate) mod jmx;
 mod line_reader;
 pub(crate) mod metadata_shell;
 mod offset_reset;
@@ -55,6 +56,7 @@ const COMMANDS: &[(&str, Run)] = &[
     ("kafka-replica-verification", replica_verification::run),
     ("kafka-streams-application-reset", streams_reset::run),
     ("kafka-metadata-shell", metadata_shell::run),
+    ("kafka-jmx", jmx::run),
     ("kafka-run-class", run_class::run),
 ];
 

@@ -265,7 +265,7 @@ impl Payload {
                 while letters.len() < *size {
                     let mut number = numbers.next();
                     for _ in 0..8 {
-                        letters.push(b'A' + ((number & 0xff) * 26 >> 8) as u8);
+                        letters.push(b'A' + (((number & 0xff) * 26) >> 8) as u8);
                         number >>= 8;
                     }
                 }

@@ -143,9 +143,10 @@ impl Command {
                 return Err(format!("argument {}: not allowed with argument {}", argument.names(), other.names()));
             }
             let mut values = Vec::new();
-            let mut take = |values: &mut Vec<String>| match tokens.next_if(|next| !self.is_option(next)) {
-                Some(value) => values.push(value.clone()),
-                None => {}
+            let mut take = |values: &mut Vec<String>| {
+                if let Some(value) = tokens.next_if(|next| !self.is_option(next)) {
+                    values.push(value.clone());
+                }
             };
             match (argument.takes, inline) {
                 (Takes::Nothing, None) => {}

@@ -53,7 +53,7 @@ impl Consumer {
         let revoked: Vec<TopicPartition> = owned.iter().filter(|tp| !partitions.contains(tp)).cloned().collect();
         let added = partitions.iter().filter(|tp| !owned.contains(tp)).cloned().collect();
         if !revoked.is_empty() {
-            self.tell(RebalanceEvent::Revoked(revoked.clone()));
+            self.tell(RebalanceEvent::Revoked(revoked));
             // what was given up here goes to its new owner in the next rebalance
             membership.rejoin(false);
         }

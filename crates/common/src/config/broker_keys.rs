@@ -203,6 +203,7 @@ config_def! {
     "metrics.num.samples" => metrics_num_samples: i32 = "2", AtLeast(1), ReadOnly Public idle, "Samples kept for a metric.";
     "metrics.recording.level" => metrics_recording_level: String = "INFO", Any, ReadOnly Public idle, "How much is measured: INFO, DEBUG or TRACE.";
     "metrics.sample.window.ms" => metrics_sample_window_ms: i64 = "30000", AtLeast(1), ReadOnly Public idle, "Length of one such sample.";
+    "milena.metrics.listen" => milena_metrics_listen: Option<String> = null, Any, ReadOnly Milena live, "Where the metrics can be read over HTTP, as host:port: /metrics in the Prometheus text format with the names of the JMX exporter, /jmx by MBean name. Nowhere by default.";
     "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public live, "In-sync replicas without which acks=all is refused.";
     "node.id" => node_id: i32 = "-1", Any, ReadOnly Public live, "Number of this node, different on every node.";
     "num.io.threads" => num_io_threads: i32 = "8", AtLeast(1), ClusterWide Public idle, "Threads that carry out requests.";

@@ -77,17 +77,17 @@ impl Decoder {
                 key: record.key.as_ref().map(|bytes| key.text(bytes)).transpose()?,
                 payload: record.value.as_ref().map(|bytes| value.text(bytes)).transpose()?,
             }),
-            Decoder::Offsets => coordinator(record, &|key, value| {
+            Decoder::Offsets => coordinator(record, |key, value| {
                 let key = group::Key::decode(key).map_err(|_| Part::Key)?;
                 let value = value.map(|value| group_value(&key, value)).transpose()?;
                 Ok((key.to_json(), value))
             }),
-            Decoder::Transactions => coordinator(record, &|key, value| {
+            Decoder::Transactions => coordinator(record, |key, value| {
                 let key = txn::Key::decode(key).map_err(|_| Part::Key)?;
                 let value = value.map(|value| key.value_to_json(value).map_err(|_| Part::Value)).transpose()?;
                 Ok((key.to_json(), value))
             }),
-            Decoder::ShareState => coordinator(record, &|key, value| {
+            Decoder::ShareState => coordinator(record, |key, value| {
                 let key = share::Key::decode(key).map_err(|_| Part::Key)?;
                 let value = value.map(|value| key.value_to_json(value).map_err(|_| Part::Value)).transpose()?;
                 Ok((key.to_json(), value))
@@ -108,7 +108,7 @@ enum Part {
 /// A key's JSON (none of an unknown type), and its value's version and JSON.
 type Parts = (Option<String>, Option<(i16, String)>);
 
-fn coordinator(record: &Record, parts: &dyn Fn(&Bytes, Option<&Bytes>) -> Result<Parts, Part>) -> Result<Shown, Stop> {
+fn coordinator(record: &Record, parts: impl Fn(&Bytes, Option<&Bytes>) -> Result<Parts, Part>) -> Result<Shown, Stop> {
     let Some(key) = &record.key else {
         return thrown(
             "java.lang.RuntimeException",
