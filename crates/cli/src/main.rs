@@ -4,6 +4,7 @@
 
 mod cmd;
 mod java;
+mod json;
 mod logging;
 mod opts;
 mod serving;

@@ -1,22 +1,36 @@
 //! One file per command, and the list of all of them.
 
+mod acl_rules;
+pub(crate) mod acls;
 pub(crate) mod adopt;
+pub(crate) mod broker_api_versions;
+pub(crate) mod client_metrics;
+pub(crate) mod cluster;
 mod config_entities;
 pub(crate) mod configs;
 pub(crate) mod console_consumer;
 pub(crate) mod console_producer;
 pub(crate) mod consumer_groups;
 mod coordinator_formatter;
+pub(crate) mod delegation_tokens;
+pub(crate) mod delete_records;
 pub(crate) mod dev;
+pub(crate) mod features;
 mod formatter;
+pub(crate) mod get_offsets;
 mod group_rows;
+pub(crate) mod groups;
+pub(crate) mod leader_election;
 mod line_reader;
+pub(crate) mod log_dirs;
+pub(crate) mod metadata_quorum;
 mod offset_reset;
 pub(crate) mod server_start;
 pub(crate) mod server_stop;
 pub(crate) mod storage;
 mod storage_features;
 mod storage_format;
+mod text_table;
 pub(crate) mod topics;
 
 /// A command: arguments without its name to exit code.
@@ -34,6 +48,18 @@ const COMMANDS: &[(&str, Run)] = &[
     ("kafka-console-consumer", console_consumer::run),
     ("kafka-consumer-groups", consumer_groups::run),
     ("kafka-configs", configs::run),
+    ("kafka-acls", acls::run),
+    ("kafka-broker-api-versions", broker_api_versions::run),
+    ("kafka-client-metrics", client_metrics::run),
+    ("kafka-cluster", cluster::run),
+    ("kafka-delegation-tokens", delegation_tokens::run),
+    ("kafka-delete-records", delete_records::run),
+    ("kafka-features", features::run),
+    ("kafka-get-offsets", get_offsets::run),
+    ("kafka-groups", groups::run),
+    ("kafka-leader-election", leader_election::run),
+    ("kafka-log-dirs", log_dirs::run),
+    ("kafka-metadata-quorum", metadata_quorum::run),
 ];
 
 /// The command of that name, with or without `.sh` and its folder.
