@@ -5,6 +5,7 @@
 mod client_keys;
 mod cmd;
 mod java;
+mod json;
 mod logging;
 mod opts;
 mod progress;

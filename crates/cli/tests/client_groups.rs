@@ -22,13 +22,13 @@ use support::{Broker, oracle};
 
 #[test]
 fn on_milena() {
-    suite(&Broker::milena());
+    suite(&Broker::milena(&[]));
 }
 
 #[test]
 fn on_kafka_4_3_1() {
     match oracle() {
-        Some(oracle) => suite(&Broker::kafka(&oracle, "4.3.1")),
+        Some(oracle) => suite(&Broker::kafka(&oracle, "4.3.1", &[])),
         None => eprintln!("skipped: no Apache Kafka here (set KAFKA_ORACLE)"),
     }
 }

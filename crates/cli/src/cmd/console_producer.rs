@@ -29,6 +29,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         arg: Arg::Optional("String", "compression-codec"),
         doc: "How batches are compressed: 'none', 'gzip', 'snappy', 'lz4' or 'zstd'; 'gzip' if no value follows.",
         default: None,
+        must: false,
     },
     value(
         "batch-size",

@@ -41,6 +41,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         arg: Arg::Optional("Long", "milliseconds"),
         doc: "End when no record came for so long.",
         default: Some("10000"),
+        must: false,
     },
     value("messages", "Long", "count", "(DEPRECATED) The same as --num-records, which is to be used instead."),
     value("num-records", "Long", "count", "REQUIRED: how many records to read."),

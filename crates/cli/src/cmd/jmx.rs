@@ -40,6 +40,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         arg: Arg::Optional("Boolean", "one-time"),
         doc: "Ask once and end.",
         default: Some("false"),
+        must: false,
     },
     value("date-format", "String", "format", "How times are shown, as in java.text.SimpleDateFormat."),
     value(

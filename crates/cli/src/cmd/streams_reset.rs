@@ -20,7 +20,7 @@ const OFFSET_OPTIONS: [&str; 7] =
     ["to-offset", "to-datetime", "by-duration", "to-earliest", "to-latest", "from-file", "shift-by"];
 
 pub(crate) const OPTIONS: &[Opt] = &[
-    value("application-id", "String", "id", "REQUIRED: the application.id of the Kafka Streams application."),
+    value("application-id", "String", "id", "REQUIRED: the application.id of the Kafka Streams application.").must(),
     value(
         "bootstrap-server",
         "String",
@@ -63,13 +63,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
 
 /// Runs the tool; the result is its exit code.
 pub(crate) fn run(args: &[String]) -> i32 {
-    match execute(args) {
-        Err(Stop::Usage(message)) => {
-            err(format_args!("{message}\n{}", opts::render_required(OPTIONS, &["application-id"])));
-            1
-        }
-        result => tool::finish(OPTIONS, result),
-    }
+    tool::finish(OPTIONS, execute(args))
 }
 
 fn execute(args: &[String]) -> Result<(), Stop> {
@@ -80,9 +74,6 @@ fn execute(args: &[String]) -> Result<(), Stop> {
     if parsed.has("version") {
         out(format_args!("{}\n", tool::KAFKA_VERSION));
         return Err(Stop::Exit(0));
-    }
-    if !parsed.has("application-id") {
-        return usage("Missing required option(s) [application-id]");
     }
     for (index, option) in OFFSET_OPTIONS.iter().enumerate() {
         if let Some(other) = OFFSET_OPTIONS.iter().enumerate().find(|(at, other)| *at != index && parsed.has(other))
@@ -100,10 +91,8 @@ fn execute(args: &[String]) -> Result<(), Stop> {
         );
     }
     tool::block_on(async {
-        let admin = Admin::new(tool::admin_client_of(
-            parsed.value("bootstrap-server")?.unwrap_or_default(),
-            parsed.value("command-config")?.or(parsed.value("config-file")?),
-        )?);
+        let settings = parsed.value("command-config")?.or(parsed.value("config-file")?);
+        let admin = Admin::new(tool::client(parsed.value("bootstrap-server")?, None, settings)?);
         match reset(&admin, &parsed).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Stop::Exit(1)),

@@ -10,20 +10,11 @@ const INDENT: &str = "  ";
 
 /// The table of `options`, with a final line break after each row.
 pub(crate) fn render(options: &[Opt]) -> String {
-    render_required(options, &[])
-}
-
-/// [`render`] with a star before the options that the parser itself requires.
-pub(crate) fn render_required(options: &[Opt], required: &[&str]) -> String {
     let mut sorted: Vec<&Opt> = options.iter().collect();
     sorted.sort_by_key(|opt| opt.name);
-    let (title, rule) = match required {
-        [] => ("Option", "------"),
-        _ => ("Option (* = required)", "---------------------"),
-    };
-    let mut rows = vec![(title.to_string(), "Description".to_string()), (rule.into(), "-----------".into())];
-    let star = |opt: &Opt| if required.contains(&opt.name) { "* " } else { "" };
-    rows.extend(sorted.iter().map(|opt| (format!("{}{}", star(opt), left(opt)), right(opt))));
+    let head = if options.iter().any(|opt| opt.must) { "Option (* = required)" } else { "Option" };
+    let mut rows = vec![(head.to_string(), "Description".to_string()), ("-".repeat(head.len()), "-----------".into())];
+    rows.extend(sorted.iter().map(|opt| (left(opt), right(opt))));
 
     let widest = |cells: &mut dyn Iterator<Item = &String>| cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
     let option_width = widest(&mut rows.iter().map(|row| &row.0)).min((WIDTH - SEPARATOR) / 2);
@@ -41,7 +32,12 @@ pub(crate) fn render_required(options: &[Opt], required: &[&str]) -> String {
 }
 
 fn left(opt: &Opt) -> String {
-    let dashes = if opt.name.len() == 1 { "-" } else { "--" };
+    let dashes = match (opt.must, opt.name.len() == 1) {
+        (false, true) => "-",
+        (false, false) => "--",
+        (true, true) => "* -",
+        (true, false) => "* --",
+    };
     match opt.arg {
         Arg::None => format!("{dashes}{}", opt.name),
         Arg::Required(kind, "") => format!("{dashes}{} <{kind}>", opt.name),
