@@ -20,11 +20,16 @@ mod formatter;
 pub(crate) mod get_offsets;
 mod group_rows;
 pub(crate) mod groups;
+mod hanging;
 pub(crate) mod leader_election;
 mod line_reader;
 pub(crate) mod log_dirs;
 pub(crate) mod metadata_quorum;
 mod offset_reset;
+mod reassign_files;
+mod reassign_moves;
+pub(crate) mod reassign_partitions;
+mod scram;
 pub(crate) mod server_start;
 pub(crate) mod server_stop;
 pub(crate) mod storage;
@@ -32,6 +37,7 @@ mod storage_features;
 mod storage_format;
 mod text_table;
 pub(crate) mod topics;
+pub(crate) mod transactions;
 
 /// A command: arguments without its name to exit code.
 type Run = fn(&[String]) -> i32;
@@ -60,6 +66,8 @@ const COMMANDS: &[(&str, Run)] = &[
     ("kafka-leader-election", leader_election::run),
     ("kafka-log-dirs", log_dirs::run),
     ("kafka-metadata-quorum", metadata_quorum::run),
+    ("kafka-reassign-partitions", reassign_partitions::run),
+    ("kafka-transactions", transactions::run),
 ];
 
 /// The command of that name, with or without `.sh` and its folder.
