@@ -1,11 +1,12 @@
 //! The tail of a log as it was written: readers that keep up are served from here, without a system call or a copy.
 //!
-//! Bounded per log and over all logs; what does not fit is read from the file.
+//! Bounded per log and over all logs; what does not fit is read from the file. Small batches are copied together: kept as they came, each
+//! would hold on to its whole request, or to all that one read of a socket brought.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::segment::Probe;
 use crate::unified_log::ReadData;
@@ -13,7 +14,12 @@ use crate::unified_log::ReadData;
 /// Most bytes of one log's tail.
 const MAX_LOG_BYTES: usize = 4 << 20;
 /// Most bytes of all tails of the process.
-const MAX_TOTAL_BYTES: usize = 24 << 20;
+const MAX_TOTAL_BYTES: usize = 16 << 20;
+/// Larger batches are kept as they came.
+const MAX_COPIED_BYTES: usize = 8 << 10;
+/// Memory taken at once for small ones: as much as there are already, within these bounds.
+const MIN_BLOCK_BYTES: usize = 4 << 10;
+const MAX_BLOCK_BYTES: usize = 64 << 10;
 
 static TOTAL_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -29,6 +35,8 @@ struct Cached {
 pub(crate) struct TailCache {
     batches: VecDeque<Cached>,
     bytes: usize,
+    /// Where the next small batch goes.
+    block: BytesMut,
     /// Nothing was added since the last [`TailCache::age`].
     idle: bool,
 }
@@ -41,17 +49,25 @@ impl TailCache {
             self.clear();
             return;
         }
-        self.batches.push_back(Cached {
-            base_offset: probe.base_offset,
-            last_offset: probe.last_offset,
-            size: probe.size,
-            chunks: chunks.clone(),
-        });
+        let chunks = match probe.size {
+            ..=MAX_COPIED_BYTES => [self.copy(probe.size, chunks), Bytes::new()],
+            _ => chunks.clone(),
+        };
+        let Probe { base_offset, last_offset, size, .. } = *probe;
+        self.batches.push_back(Cached { base_offset, last_offset, size, chunks });
         self.bytes += probe.size;
         let mut total = TOTAL_BYTES.fetch_add(probe.size, Ordering::Relaxed) + probe.size;
         while (self.bytes > MAX_LOG_BYTES || total > MAX_TOTAL_BYTES) && !self.batches.is_empty() {
             total -= self.pop();
         }
+    }
+
+    fn copy(&mut self, size: usize, chunks: &[Bytes; 2]) -> Bytes {
+        if self.block.capacity() < size {
+            self.block = BytesMut::with_capacity(self.bytes.clamp(MIN_BLOCK_BYTES, MAX_BLOCK_BYTES).max(size));
+        }
+        chunks.iter().for_each(|chunk| self.block.extend_from_slice(chunk));
+        self.block.split().freeze()
     }
 
     fn pop(&mut self) -> usize {
@@ -88,11 +104,13 @@ impl TailCache {
         }
     }
 
-    /// Forgets everything if nothing was added since the last call.
-    pub fn age(&mut self) {
-        if std::mem::replace(&mut self.idle, true) {
+    /// Forgets everything if nothing was added since the last call; whether that was so.
+    pub fn age(&mut self) -> bool {
+        let idle = std::mem::replace(&mut self.idle, true);
+        if idle {
             self.clear();
         }
+        idle
     }
 
     /// Forgets everything.
@@ -101,6 +119,7 @@ impl TailCache {
             self.pop();
         }
         self.batches.shrink_to_fit();
+        self.block = BytesMut::new();
     }
 }
 

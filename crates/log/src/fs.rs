@@ -21,6 +21,8 @@ pub trait File: Send + Sync {
     fn read_at(&self, len: usize, position: u64) -> io::Result<Bytes>;
     /// Cuts or extends the file.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Extends the file to this length, with zeros for which the disk has room.
+    fn allocate(&self, len: u64) -> io::Result<()>;
     /// Size in bytes.
     fn len(&self) -> io::Result<u64>;
     /// Starts to write dirty pages back without waiting: a hint before the syncs of many files.
@@ -112,6 +114,10 @@ impl File for fs::File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         fs::File::set_len(self, len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(self.as_fd(), rustix::fs::FallocateFlags::empty(), 0, len)?)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -677,7 +677,7 @@ fn housekeep(manager: &Weak<LogManager>, stop: &Stop) {
             m.apply_retention();
         }
         if tails {
-            m.all().iter().for_each(|(_, log)| log.trim_cache());
+            m.all().iter().for_each(|(_, log)| log.trim_tail());
         }
         m.remove_doomed();
         let flush = m.flush_due_logs();

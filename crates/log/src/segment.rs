@@ -17,6 +17,11 @@ const PROBE_BYTES: usize = 8 << 10;
 /// What of a batch is needed to know its size, offsets and largest timestamp.
 const PROBE_HEADER_BYTES: usize = 43;
 
+/// The least and the most bytes that the active segment's file is longer than what was appended: see [`Segment::make_room`].
+const MIN_AHEAD: u64 = 16 << 10;
+const MAX_AHEAD: u64 = 4 << 20;
+const PAGE_BYTES: u64 = 4096;
+
 /// The name of a segment's file.
 pub fn file_name(base_offset: i64, suffix: &str) -> String {
     format!("{base_offset:020}.{suffix}")
@@ -105,6 +110,8 @@ pub(crate) struct Segment {
     pub base_offset: i64,
     pub file: Arc<dyn File>,
     pub size: u64,
+    /// The length of the file: more than the size while there is room for the next appends.
+    file_len: u64,
     /// The largest timestamp, in milliseconds, and an offset at or after the record that has it; -1 without any.
     pub max_timestamp: i64,
     pub offset_of_max_timestamp: i64,
@@ -129,10 +136,12 @@ impl Segment {
         let path = dir.join(file_name(base_offset, "log"));
         let file = fs.open(&path, true).at(&path)?;
         file.set_len(0).at(&path)?;
+        let mut segment = Segment::over(file, base_offset, 0, now_ms);
         if preallocated_bytes > 0 {
-            file.set_len(preallocated_bytes).at(&path)?;
+            segment.file.allocate(preallocated_bytes).at(&path)?;
+            segment.file_len = preallocated_bytes;
         }
-        Ok(Segment::over(file, base_offset, 0, now_ms))
+        Ok(segment)
     }
 
     /// A segment that is on disk and complete, with its indexes if they are whole; else they are made anew. The active one keeps them in memory.
@@ -187,6 +196,7 @@ impl Segment {
             base_offset,
             file,
             size,
+            file_len: size,
             max_timestamp: -1,
             offset_of_max_timestamp: -1,
             first_timestamp: None,
@@ -245,13 +255,38 @@ impl Segment {
         interval_bytes: i32,
         path: &Path,
     ) -> Result<(), AppendFailed> {
+        self.make_room(probe.size as u64);
         if let Err(e) = self.file.write_at(chunks, self.size) {
             let restored = self.file.set_len(self.size).is_ok();
+            self.file_len = self.size;
             return Err(AppendFailed { error: LogError::storage(path, e), restored });
         }
         let position = self.size;
         self.size += probe.size as u64;
+        self.file_len = self.file_len.max(self.size);
         self.note(probe, position, interval_bytes);
+        Ok(())
+    }
+
+    /// Makes the file longer than the next append needs, so that most appends change no more than its data: their sync then waits for one
+    /// write, not also for the journal of the file system. What is ahead is zeros, which no reader of the format takes for a batch, and goes
+    /// when the segment is closed or nobody appended for a while. Without room on the disk there is none ahead.
+    fn make_room(&mut self, bytes: u64) {
+        let end = self.size + bytes;
+        if end > self.file_len {
+            let len = (end + (end / 4).clamp(MIN_AHEAD, MAX_AHEAD)).next_multiple_of(PAGE_BYTES);
+            if self.file.allocate(len).is_ok() {
+                self.file_len = len;
+            }
+        }
+    }
+
+    /// Gives the room behind the last batch back to the disk.
+    pub fn trim(&mut self) -> std::io::Result<()> {
+        if self.file_len > self.size {
+            self.file.set_len(self.size)?;
+            self.file_len = self.size;
+        }
         Ok(())
     }
 
@@ -297,11 +332,8 @@ impl Segment {
         if suffix_of_name.is_empty() {
             self.save_aborted(fs, dir)?;
         }
+        self.trim().at(dir)?;
         let Index::Active { offsets, times, .. } = &mut self.index else { return Ok(Vec::new()) };
-        // the rest of a preallocated file
-        if self.file.len().at(dir)? > self.size {
-            self.file.set_len(self.size).at(dir)?;
-        }
         push_time(times, self.max_timestamp, self.offset_of_max_timestamp - self.base_offset);
         let write = |suffix: &str, content: &[u8]| -> Result<Arc<dyn File>, LogError> {
             let path = dir.join(file_name(self.base_offset, suffix) + suffix_of_name);
@@ -413,9 +445,14 @@ impl Segment {
         }
         let cut = self.size - valid;
         if cut > 0 {
-            tracing::warn!(file = %path.display(), valid_bytes = valid, cut_bytes = cut, "truncating a segment at the first bad batch");
+            let next = self.file.read_at(LOG_OVERHEAD, valid).at(&path)?;
+            if next.iter().any(|byte| *byte != 0) {
+                tracing::warn!(file = %path.display(), valid_bytes = valid, cut_bytes = cut, "truncating a segment at the first bad batch");
+            } else {
+                tracing::debug!(file = %path.display(), bytes = cut, "cutting off the room that was ahead of the log");
+            }
             self.file.set_len(valid).at(&path)?;
-            self.size = valid;
+            (self.size, self.file_len) = (valid, valid);
         }
         Ok(cut)
     }
@@ -431,7 +468,7 @@ impl Segment {
             position += probe.size as u64;
         }
         self.file.set_len(position).at(&path)?;
-        self.size = position;
+        (self.size, self.file_len) = (position, position);
         let known = self.aborted.len();
         self.aborted.retain(|a| a.last_offset < offset);
         if self.aborted.len() < known {
@@ -481,6 +518,7 @@ impl Segment {
             self.size += probe.size as u64;
             self.note(probe, position, interval_bytes);
         }
+        self.file_len = self.file_len.max(self.size);
         Ok(())
     }
 

@@ -610,9 +610,17 @@ impl UnifiedLog {
         let _ = self.listener.set(listener);
     }
 
-    /// Gives back the memory of a tail that nobody added to for a while.
-    pub fn trim_cache(&self) {
-        self.inner.lock().cache.age();
+    /// Gives back the memory of a tail that nobody added to for a while, and the room behind it on the disk.
+    pub fn trim_tail(&self) {
+        let mut inner = self.inner.lock();
+        let Inner { cache, segments, .. } = &mut *inner;
+        if cache.age()
+            && !self.config.load().preallocate
+            && let Some(active) = segments.last_mut()
+            && let Err(error) = active.trim()
+        {
+            tracing::debug!(partition = %self.topic_partition, %error, "the room behind the last batch stays");
+        }
     }
 
     /// Syncs what is not synced, regardless of `ack.durability`.

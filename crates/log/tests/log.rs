@@ -178,8 +178,8 @@ fn appends_survive_a_restart_and_a_crash() {
         }
         wait_durable(&log);
         assert_eq!(values(&log, 10_000), expected);
-        log.trim_cache();
-        log.trim_cache();
+        log.trim_tail();
+        log.trim_tail();
         assert_eq!(values(&log, 10_000), expected, "from the files");
         assert_eq!(values(&log, 300_000), expected);
         drop(log);

@@ -206,8 +206,8 @@ fn reads_keep_their_bounds() {
         for outside in [-1, 6] {
             assert!(matches!(read(outside, 1, ALL, true), Err(LogError::OffsetOutOfRange { .. })));
         }
-        log.trim_cache();
-        log.trim_cache();
+        log.trim_tail();
+        log.trim_tail();
     }
 }
 
@@ -221,6 +221,8 @@ fn a_damaged_end_is_cut_off_and_never_served() {
     }
     let bases = home.segments();
     let active = format!("{:020}.log", bases.last().unwrap());
+    log.trim_tail();
+    log.trim_tail();
     drop((log, manager));
     let whole = std::fs::read(home.file(&active)).unwrap();
     let begun = *bases.last().unwrap() as usize;
@@ -479,8 +481,8 @@ fn a_read_never_jumps_over_a_batch_that_is_too_large() {
         assert_eq!(read(1, false).next_offset, 1);
         assert_eq!(first(1, true), Some(1));
         assert_eq!(first(2, false), Some(2));
-        log.trim_cache();
-        log.trim_cache();
+        log.trim_tail();
+        log.trim_tail();
     }
 }
 
@@ -623,4 +625,29 @@ fn a_producer_of_old_records_is_not_forgotten_with_the_segment() {
     assert!(!first.duplicate && !second.duplicate);
     assert!(log.append_as_leader(old(1), options(0)).unwrap().duplicate);
     manager.shutdown(1);
+}
+
+#[test]
+fn the_room_ahead_of_a_log_goes_when_it_is_idle_and_is_no_bad_batch_after_a_crash() {
+    let home = Home::new(&[]);
+    let manager = home.open();
+    let log = home.log(&manager);
+    let file = home.file("00000000000000000000.log");
+    let on_disk = || std::fs::metadata(&file).unwrap().len();
+    append(&log, &["first"]);
+    assert!(on_disk() > log.size_in_bytes(), "appends do not change the length of the file");
+    let with_room = tempfile::tempdir().unwrap();
+    copy(home.dir.path(), with_room.path());
+    log.trim_tail();
+    log.trim_tail();
+    assert_eq!(on_disk(), log.size_in_bytes());
+    append(&log, &["second"]);
+    drop((log, manager));
+
+    let crashed = Home { dir: with_room, config: home.config.clone() };
+    let manager = crashed.open();
+    let log = crashed.log(&manager);
+    assert_eq!(log.log_end_offset(), 1);
+    append(&log, &["second"]);
+    assert_eq!(log.read(0, usize::MAX, ALL, true).unwrap().next_offset, 2);
 }

@@ -2,7 +2,7 @@
 //!
 //! `RaftCore` decides (pure: no clock, file, socket or lock); `RaftNode` runs it over a `RaftLog` and a `QuorumStateStore`.
 //! The log holds opaque records: what they mean is the metadata crate's business, which this crate never sees.
-//! Quorums of one for now; the seams are those that more voters need.
+//! The core knows quorums of any size; the driver carries out those of one, until it has a way to the other members.
 
 mod batch;
 mod core;
@@ -14,7 +14,10 @@ pub mod testing;
 mod voters;
 
 pub use batch::{BatchError, LogBatch, MAX_BATCH_BYTES, read_batches};
-pub use core::{Input, Output, RaftConfig, RaftCore, Role, Voter};
+pub use core::{
+    BeginEpoch, EndEpoch, Epochs, Fetch, Fetched, Head, Input, Output, RaftConfig, RaftCore, Request, RequestId,
+    Response, Timeouts, Vote, Voter,
+};
 pub use log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 pub use node::{AppendError, NodeConfig, QuorumStatus, RaftError, RaftNode, ReadError};
 pub use quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use milena_common::Now;
 
 /// A position in the log with the epoch of the record before it; names a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct OffsetAndEpoch {
     /// Exclusive: the first offset that is not contained.
     pub offset: i64,
@@ -65,8 +65,8 @@ pub trait RaftLog: Send + Sync {
     fn end_offset(&self) -> i64;
     /// Everything below is on disk.
     fn durable_end_offset(&self) -> i64;
-    /// Epoch of the last batch; 0 for an empty log.
-    fn last_epoch(&self) -> i32;
+    /// Epochs of the batches and the offsets at which they begin, oldest first.
+    fn epochs(&self) -> Vec<(i32, i64)>;
 
     /// Appends one batch whose offsets and epoch are set already and continue the log. Becomes durable without being asked.
     fn append(&self, batch: Bytes, now: Now) -> Result<(), RaftLogError>;

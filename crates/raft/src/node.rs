@@ -11,7 +11,7 @@ use milena_protocol::records::control::ControlType;
 use tokio::sync::watch;
 
 use crate::batch::{BatchError, LogBatch, read_batches};
-use crate::core::{Input, Output, RaftConfig, RaftCore, Voter};
+use crate::core::{Epochs, Input, Output, RaftConfig, RaftCore, Timeouts, Voter};
 use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 use crate::snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
@@ -127,7 +127,6 @@ impl RaftNode {
         if log.end_offset() < snapshot_end {
             log.truncate_fully_and_start_at(snapshot_end)?;
         }
-        let last_epoch = log.last_epoch().max(snapshot.map_or(0, |id| id.epoch));
         let from_snapshot = newest.map(|(_, snapshot)| snapshot.quorum).unwrap_or_default();
         let (quorum, in_log) = quorum_of(&*log, snapshot_end, from_snapshot)?;
         let bootstrap = match (in_log, snapshot_end) {
@@ -137,9 +136,18 @@ impl RaftNode {
         };
         let voters = check_voters(&config, &quorum)?;
         let kraft_version = quorum.kraft_version;
-        let config =
-            RaftConfig { node_id: config.node_id, directory_id: config.directory_id, voters, kraft_version, bootstrap };
-        let core = RaftCore::new(config, state, log.end_offset(), log.durable_end_offset(), last_epoch, snapshot_end);
+        let NodeConfig { node_id, directory_id, .. } = config;
+        let config = RaftConfig {
+            node_id,
+            directory_id,
+            voters,
+            kraft_version,
+            bootstrap,
+            timeouts: Timeouts::default(),
+            seed: directory_id.to_u128() as u64,
+        };
+        let epochs = Epochs::new(start_of(&*log)?, log.end_offset(), log.epochs());
+        let core = RaftCore::new(config, state, epochs, log.durable_end_offset(), snapshot_end);
         let (news_sender, news) = watch::channel(LogNews::Durable(log.durable_end_offset()));
         log.set_listener(Arc::new(move |latest| {
             news_sender.send_if_modified(|known| match (*known, latest) {
@@ -338,16 +346,21 @@ impl RaftNode {
 }
 
 fn status_of(core: &RaftCore, failed: bool) -> QuorumStatus {
-    let epoch_start_offset = match core.role() {
-        crate::core::Role::Leader { epoch_start_offset } => Some(epoch_start_offset),
-        _ => None,
-    };
     QuorumStatus {
-        leader_id: if epoch_start_offset.is_some() { core.leader_id() } else { -1 },
+        leader_id: core.leader_id(),
         epoch: core.epoch(),
         high_watermark: core.high_watermark(),
-        epoch_start_offset,
+        epoch_start_offset: core.epoch_start_offset(),
         failed,
+    }
+}
+
+/// Where the log begins, and the epoch of the record before: the snapshot that ends there says it.
+fn start_of(log: &dyn RaftLog) -> Result<OffsetAndEpoch, RaftError> {
+    let start = log.start_offset();
+    match log.snapshots()?.into_iter().find(|snapshot| snapshot.id.offset == start) {
+        Some(snapshot) => Ok(snapshot.id),
+        None => Ok(OffsetAndEpoch { offset: start, epoch: 0 }),
     }
 }
 

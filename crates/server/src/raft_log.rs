@@ -86,8 +86,8 @@ impl RaftLog for UnifiedRaftLog {
         self.log.durable_end_offset()
     }
 
-    fn last_epoch(&self) -> i32 {
-        self.log.latest_epoch().unwrap_or(0)
+    fn epochs(&self) -> Vec<(i32, i64)> {
+        self.log.epochs().into_iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
     }
 
     fn append(&self, batch: Bytes, now: Now) -> Result<(), RaftLogError> {

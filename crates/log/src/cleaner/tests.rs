@@ -195,6 +195,7 @@ impl World {
     fn reopen(&mut self, clean: bool) {
         self.committer.stop();
         let before = self.producers();
+        let clean = clean && self.log.close().is_ok();
         let recovery_point = if clean { self.log.log_end_offset() } else { self.recovery_point };
         let end = self.log.log_end_offset();
         (self.committer, self.log) = open(&self.fs, &self.config, self.ms, clean, recovery_point);

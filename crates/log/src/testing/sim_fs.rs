@@ -179,6 +179,20 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.disk.lock();
+        disk.change()?;
+        let used: usize = disk.names.values().filter_map(|i| disk.inodes.get(*i)).map(|c| c.now.len()).sum();
+        let capacity = disk.capacity.unwrap_or(usize::MAX);
+        let content = disk.content(self.inode)?;
+        let grows = (len as usize).saturating_sub(content.now.len());
+        if used.saturating_add(grows) > capacity {
+            return Err(io::Error::from(io::ErrorKind::StorageFull));
+        }
+        content.now.resize(content.now.len() + grows, 0);
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.lock().content(self.inode)?.now.len() as u64)
     }

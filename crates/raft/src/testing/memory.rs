@@ -80,8 +80,14 @@ impl RaftLog for MemoryLog {
         self.lock().durable
     }
 
-    fn last_epoch(&self) -> i32 {
-        self.lock().batches.last().map_or(0, BatchView::leader_epoch)
+    fn epochs(&self) -> Vec<(i32, i64)> {
+        let mut epochs: Vec<(i32, i64)> = Vec::new();
+        for batch in &self.lock().batches {
+            if epochs.last().is_none_or(|(epoch, _)| *epoch < batch.leader_epoch()) {
+                epochs.push((batch.leader_epoch(), batch.base_offset()));
+            }
+        }
+        epochs
     }
 
     fn append(&self, batch: Bytes, _now: Now) -> Result<(), RaftLogError> {
