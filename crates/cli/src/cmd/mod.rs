@@ -25,6 +25,7 @@ pub(crate) mod get_offsets;
 mod group_rows;
 pub(crate) mod groups;
 pub(crate) mod jmx;
+mod hanging;
 pub(crate) mod leader_election;
 mod line_reader;
 pub(crate) mod log_dirs;
@@ -35,6 +36,10 @@ mod perf_stats;
 pub(crate) mod producer_perf_test;
 pub(crate) mod replica_verification;
 pub(crate) mod run_class;
+mod reassign_files;
+mod reassign_moves;
+pub(crate) mod reassign_partitions;
+mod scram;
 pub(crate) mod server_start;
 pub(crate) mod server_stop;
 pub(crate) mod storage;
@@ -45,6 +50,7 @@ mod text_table;
 pub(crate) mod topics;
 pub(crate) mod verifiable_consumer;
 pub(crate) mod verifiable_producer;
+pub(crate) mod transactions;
 
 /// A command: arguments without its name to exit code.
 type Run = fn(&[String]) -> i32;
@@ -84,6 +90,8 @@ const COMMANDS: &[(&str, Run)] = &[
     ("kafka-leader-election", leader_election::run),
     ("kafka-log-dirs", log_dirs::run),
     ("kafka-metadata-quorum", metadata_quorum::run),
+    ("kafka-reassign-partitions", reassign_partitions::run),
+    ("kafka-transactions", transactions::run),
 ];
 
 /// The command of that name, with or without `.sh` and its folder.

@@ -77,7 +77,10 @@ fn argparse(text: &str) -> String {
         if in_list && (deep == 2 || deep == 4) {
             let line = line.trim_start();
             let name = line.split("  ").next().unwrap_or(line);
-            writeln!(out, "  {name}").expect("text");
+            // sentences that head groups of options are prose, too
+            if name.starts_with('-') || !name.contains(' ') {
+                writeln!(out, "  {name}").expect("text");
+            }
         }
     }
     out
@@ -126,7 +129,7 @@ fn blank_line(line: &str) -> String {
         words.sort_unstable();
         return format!("{head}... {}", words.join(" "));
     }
-    let patterns: [(&str, &str); 17] = [
+    let patterns: [(&str, &str); 18] = [
         (r"directory\.id=[A-Za-z0-9_-]{22}", "directory.id=ID"),
         (r"TopicId: [A-Za-z0-9_-]{22}", "TopicId: ID"),
         (r"(?i)(cluster ?id: +)[A-Za-z0-9_-]{22}", "${1}ID"),
@@ -141,6 +144,7 @@ fn blank_line(line: &str) -> String {
         (r"\b\d+ ms ago *", "N ms ago "),
         (r"^(\d+ +\t)[A-Za-z0-9_-]{22}\t\d+ *\t", "${1}DIRECTORY\tOFFSET\t"),
         (r#""size":\d+"#, "\"size\":N"),
+        (r"\(Commit:[0-9a-z]+\)", "(Commit:ID)"),
         (r"tries=\d+", "tries=N"),
         (r"after \d+ attempt", "after N attempt"),
         (r"incarnation [A-Za-z0-9_-]{22}", "incarnation ID"),

@@ -31,7 +31,7 @@ pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use log_dirs::{LogDir, ReplicaInDir};
 pub use offsets::{CommittedOffset, ListedOffset, OffsetSpec};
 pub use quorum::{QuorumInfo, QuorumReplica, VoterEndpoint};
-pub use quotas::{QuotaEntity, QuotaEntry, QuotaMatch, ScramCredential};
+pub use quotas::{QuotaEntity, QuotaEntry, QuotaMatch, ScramCredential, ScramUpsertion};
 pub use reassignments::ElectionType;
 pub use tokens::{DelegationToken, Principal};
 pub use topics::{NewPartitions, NewTopic, PartitionDescription, Reassignment, TopicDescription, TopicListing};
