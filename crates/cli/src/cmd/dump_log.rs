@@ -112,7 +112,7 @@ fn thrown<T>(class: &str, message: impl Display) -> Result<T, Stop> {
 }
 
 fn execute(args: &[String]) -> Result<(), Stop> {
-    let parsed = opts::parse(OPTIONS, args).map_err(|error| Stop::Usage(error.to_string()))?;
+    let parsed = opts::parse(OPTIONS, args).or_else(|error| thrown(error.class(), error))?;
     help_or_version(
         &parsed,
         "This tool helps to parse a log file and dump its contents to the console, useful for debugging a seemingly corrupt log segment.",

@@ -184,8 +184,13 @@ impl Command {
             }
             given.0.entry(argument.long).or_default().extend(values);
         }
-        if let Some(missing) = self.every().find(|argument| argument.required && !given.has(argument.long)) {
+        // of several that are missing, Kafka's tools name the last
+        if let Some(missing) = self.arguments.iter().rfind(|argument| argument.required && !given.has(argument.long)) {
             return Err(format!("argument {} is required", missing.names()));
+        }
+        let grouped = self.group.iter().flat_map(|(_, _, arguments)| arguments.iter());
+        if let Some(missing) = grouped.into_iter().find(|argument| argument.required && !given.has(argument.long)) {
+            return Err(format!("one of the arguments {} is required", missing.names()));
         }
         if let Some((true, choice)) = self.choice
             && !choice.iter().any(|one| given.has(one.long))
