@@ -4,6 +4,7 @@ mod apis;
 mod bench;
 mod codegen;
 mod docs;
+mod golden;
 mod needs;
 mod suite;
 mod test;
@@ -18,6 +19,7 @@ const COMMANDS: &[Command] = &[
     ("bench", "the same load on Milena and on Apache Kafka", bench::run),
     ("codegen", "make the messages of crates/protocol from spec/ (--check: only compare)", codegen::run),
     ("docs", "make the reference pages that follow from tables (--check: only compare)", docs::run),
+    ("golden", "the same command lines for Kafka's tools and ours (--record: ask Kafka's again)", golden::run),
     ("test", "install what the tests need and run them all", test::run),
     ("suite", "the tests that outside clients bring along, and how Milena and Apache Kafka fare in them", suite::run),
     ("tidy", "crate edges, file headers and sizes, marks of configuration keys", tidy::run),

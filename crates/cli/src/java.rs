@@ -45,6 +45,8 @@ pub(crate) fn class_of_code(code: ErrorCode) -> String {
         "INVALID_PRODUCER_ID_MAPPING" => "InvalidPidMappingException",
         "INVALID_TRANSACTION_TIMEOUT" => "InvalidTxnTimeoutException",
         "SASL_AUTHENTICATION_FAILED" => "SaslAuthenticationException",
+        "DELEGATION_TOKEN_AUTH_DISABLED" => "DelegationTokenDisabledException",
+        "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED" => "UnsupportedByAuthenticationException",
         "NON_EMPTY_GROUP" => "GroupNotEmptyException",
         "GROUP_SUBSCRIBED_TO_TOPIC" => "GroupSubscribedToTopicException",
         "UNSTABLE_OFFSET_COMMIT" => "UnstableOffsetCommitException",
@@ -64,6 +66,22 @@ impl JavaError {
     pub(crate) fn illegal_argument(message: impl Into<String>) -> JavaError {
         JavaError { class: "java.lang.IllegalArgumentException".into(), message: message.into() }
     }
+
+    /// An exception of Kafka's tools: the name of its class in their package, and its message.
+    pub(crate) fn of_tools(class: &str, message: impl Into<String>) -> JavaError {
+        JavaError { class: format!("org.apache.kafka.tools.{class}"), message: message.into() }
+    }
+
+    /// As a future hands it on: wrapped, with the inner one as its message.
+    pub(crate) fn executed(inner: JavaError) -> JavaError {
+        JavaError { class: "java.util.concurrent.ExecutionException".into(), message: inner.to_string() }
+    }
+}
+
+impl std::fmt::Display for JavaError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.class, self.message)
+    }
 }
 
 /// The message of that exception: the broker's own, else the one that Kafka's client gives to the code and scripts look for.
@@ -77,6 +95,16 @@ pub(crate) fn message_of(error: &ClientError) -> String {
             E::GroupSubscribedToTopic => {
                 "Deleting offsets of a topic is forbidden while the consumer group is actively subscribed to it."
             }
+            E::DelegationTokenRequestNotAllowed => {
+                "Delegation Token requests are not allowed on PLAINTEXT/1-way SSL channels and on delegation token authenticated channels."
+            }
+            E::DelegationTokenAuthDisabled => "Delegation Token feature is not enabled.",
+            E::DelegationTokenNotFound => "Delegation Token is not found on server.",
+            E::DelegationTokenOwnerMismatch => "Specified Principal is not valid Owner/Renewer.",
+            E::DelegationTokenExpired => "Delegation Token is expired.",
+            E::OffsetOutOfRange => "The requested offset is not within the range of offsets maintained by the server.",
+            E::LogDirNotFound => "The user-specified log directory is not found in the broker config.",
+            E::ReplicaNotAvailable => "The replica is not available for the requested topic-partition.",
             E::CoordinatorNotAvailable => "The coordinator is not available.",
             E::NotLeaderOrFollower => {
                 "For requests intended only for the leader, this error indicates that the broker is not the current leader. For requests intended for any replica, this error indicates that the broker is not a replica of the topic partition."

@@ -2,10 +2,13 @@
 //!
 //! The command is the name that the program was called by (`kafka-topics.sh`), or the first argument (`milena kafka-topics`).
 
+mod client_keys;
 mod cmd;
 mod java;
+mod json;
 mod logging;
 mod opts;
+mod progress;
 mod serving;
 mod tool;
 mod topic_filter;

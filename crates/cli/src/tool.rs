@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use milena_client::{Client, ClientConfig, ClientError};
 use milena_common::config::properties;
 
+use crate::java::JavaError;
 use crate::opts::{self, Opt, OptError, Parsed};
 
 /// The version that the tools answer with: the Kafka whose words they speak.
@@ -21,8 +22,23 @@ pub(crate) enum Stop {
     Usage(String),
     /// The message alone on standard error, exit 1.
     Message(String),
+    /// An exception that ends the tool: its message, then its class with it, on standard error, exit 1.
+    Thrown(JavaError),
     /// Everything is printed already.
     Exit(i32),
+}
+
+/// What most tools do with a failed call: the exception that their future held.
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Stop::Thrown(JavaError::executed(error.into()))
+    }
+}
+
+impl From<JavaError> for Stop {
+    fn from(error: JavaError) -> Self {
+        Stop::Thrown(error)
+    }
 }
 
 impl From<OptError> for Stop {
@@ -51,6 +67,10 @@ pub(crate) fn finish(table: &[Opt], result: Result<(), Stop>) -> i32 {
         }
         Err(Stop::Message(message)) => {
             err(format_args!("{message}\n"));
+            1
+        }
+        Err(Stop::Thrown(error)) => {
+            err(format_args!("{}\n{}: {}\n\n", error.message, error.class, error.message));
             1
         }
         Err(Stop::Exit(code)) => code,
@@ -127,6 +147,80 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     result
 }
 
+/// [`block_on`] with threads, for tools that are to use what the machine has.
+pub(crate) fn block_on_threads<T>(work: impl Future<Output = T>) -> T {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            err(format_args!("cannot start: {error}\n"));
+            std::process::exit(1);
+        }
+    };
+    crate::logging::init_tool();
+    let result = runtime.block_on(work);
+    runtime.shutdown_background();
+    result
+}
+
+/// Waits for a signal to end, and gives the exit code that a shell expects.
+pub(crate) async fn signal() -> i32 {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
+}
+
+/// An exception that ends a tool, as Java shows it.
+pub(crate) fn thrown<T>(class: &str, message: impl Display) -> Result<T, Stop> {
+    refuse(format!("Exception in thread \"main\" {class}: {message}"))
+}
+
+/// Settings of a client as arguments `key=value`, in the words of Kafka's refusals.
+pub(crate) fn properties_of(arguments: &[String]) -> Result<Vec<(String, String)>, Stop> {
+    arguments
+        .iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_string(), value.to_string())),
+            _ => thrown("java.lang.IllegalArgumentException", format_args!("Invalid property: {text}")),
+        })
+        .collect()
+}
+
+/// A properties file of a tool whose exceptions nobody catches.
+pub(crate) fn client_file(path: &str) -> Result<Vec<(String, String)>, Stop> {
+    load_properties(path).or_else(|_| thrown("java.nio.file.NoSuchFileException", path))
+}
+
+/// Wall time in milliseconds.
+pub(crate) fn wall_ms() -> i64 {
+    use milena_common::Clock;
+    milena_common::SystemClock.now().wall_ms
+}
+
+/// Runs a tool's asynchronous part as several of Kafka's tools do: an exception is a sentence on standard output that names the
+/// command, and a log line; a file that is missing is not caught.
+pub(crate) fn command(name: &str, logger: &str, work: impl Future<Output = Result<(), Stop>>) -> Result<(), Stop> {
+    match block_on(work) {
+        Err(Stop::Thrown(error)) if !error.class.ends_with("NoSuchFileException") => {
+            let (class, message) = match error.message.split_once(": ") {
+                // what a future held stands for itself
+                Some((class, message)) if error.class.ends_with(".ExecutionException") => (class, message),
+                _ => (error.class.as_str(), error.message.as_str()),
+            };
+            out(format_args!("Error while executing {name} command : {message}\n"));
+            flush();
+            log_line("ERROR", format_args!("{class}: {message}\n"), logger);
+            Err(Stop::Exit(1))
+        }
+        result => result,
+    }
+}
+
 /// Reads a properties file.
 ///
 /// # Errors
@@ -142,40 +236,61 @@ pub(crate) fn load_properties(path: &str) -> Result<Vec<(String, String)>, Stop>
     }
 }
 
-/// A connected client for an admin tool: `--bootstrap-server` and `--command-config`.
+/// A client for an admin tool: `--bootstrap-server` and `--command-config`.
 pub(crate) async fn admin_client(parsed: &Parsed) -> Result<Client, Stop> {
-    let mut config = ClientConfig { client_id: "adminclient-1".into(), ..Default::default() };
-    if let Some(path) = parsed.value("command-config")? {
-        for (key, value) in load_properties(path)? {
-            apply_client_key(&mut config, &key, &value);
-        }
-    }
-    let servers = parsed.value("bootstrap-server")?.unwrap_or_default();
-    config.bootstrap_servers = servers.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
-    match Client::new(config) {
-        Ok(client) => Ok(client),
-        Err(error) => refuse(format!(
-            "Failed to create new KafkaAdminClient\norg.apache.kafka.common.KafkaException: Failed to create new KafkaAdminClient\nCaused by: org.apache.kafka.common.config.ConfigException: {error}"
-        )),
+    match client(parsed.value("bootstrap-server")?, None, parsed.value("command-config")?) {
+        Err(Stop::Thrown(error)) => refuse(format!("{}\n{}: {}", error.message, error.class, error.message)),
+        result => result,
     }
 }
 
-/// Sets the client keys that mean something to every client; others are left to the tool.
-pub(crate) fn apply_client_key(config: &mut ClientConfig, key: &str, value: &str) {
-    let number = || value.trim().parse::<u64>().ok();
-    match key {
-        "bootstrap.servers" => {
-            config.bootstrap_servers =
-                value.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
+/// Reads the options of a tool that prints its exceptions, those of the command line too.
+pub(crate) fn parse(table: &'static [Opt], args: &[String]) -> Result<Parsed, Stop> {
+    opts::parse(table, args).map_err(|error| Stop::Thrown(error.into()))
+}
+
+/// The one value of an option of such a tool.
+pub(crate) fn value<'a>(parsed: &'a Parsed, name: &str) -> Result<Option<&'a str>, Stop> {
+    parsed.value(name).map_err(|error| Stop::Thrown(error.into()))
+}
+
+/// A client of the brokers `servers`, or else of the `controllers`, with the settings of the file `config`.
+pub(crate) fn client(servers: Option<&str>, controllers: Option<&str>, config: Option<&str>) -> Result<Client, Stop> {
+    let mut settings = ClientConfig { client_id: "adminclient-1".into(), ..Default::default() };
+    if let Some(path) = config {
+        let pairs = match load_properties(path) {
+            Err(Stop::Message(_)) => {
+                return Err(Stop::Thrown(JavaError {
+                    class: "java.nio.file.NoSuchFileException".into(),
+                    message: path.into(),
+                }));
+            }
+            pairs => pairs?,
+        };
+        for (key, value) in pairs {
+            crate::client_keys::set_client(&mut settings, &key, &value);
         }
-        "client.id" => config.client_id = value.to_string(),
-        "request.timeout.ms" => config.request_timeout_ms = number().unwrap_or(config.request_timeout_ms),
-        "default.api.timeout.ms" => config.api_timeout_ms = number().unwrap_or(config.api_timeout_ms),
-        "retry.backoff.ms" => config.retry_backoff_ms = number().unwrap_or(config.retry_backoff_ms),
-        "metadata.max.age.ms" => config.metadata_max_age_ms = number().unwrap_or(config.metadata_max_age_ms),
-        "client.rack" => config.rack = (!value.is_empty()).then(|| value.to_string()),
-        _ => {}
     }
+    settings.controllers = servers.is_none() && controllers.is_some();
+    let addresses = servers.or(controllers).unwrap_or_default();
+    settings.bootstrap_servers = addresses.split(',').map(|s| s.trim().to_string()).filter(|s| !s.is_empty()).collect();
+    Client::new(settings).map_err(|_| {
+        Stop::Thrown(JavaError {
+            class: "org.apache.kafka.common.KafkaException".into(),
+            message: "Failed to create new KafkaAdminClient".into(),
+        })
+    })
+}
+
+/// Reads a file that an option names.
+///
+/// # Errors
+/// As Kafka's `Utils.readFileAsString` says it.
+#[allow(clippy::disallowed_methods, reason = "command line tools read the files that they are pointed at")]
+pub(crate) fn read_file(path: &str) -> Result<String, JavaError> {
+    std::fs::read(path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .map_err(|_| JavaError { class: "java.io.IOException".into(), message: format!("Unable to read file {path}") })
 }
 
 /// The Java class and message of a client error: `org.apache.kafka.common.errors.X: message`.

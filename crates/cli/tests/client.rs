@@ -25,7 +25,7 @@ use support::{Broker, oracle};
 #[test]
 fn on_kafka_4_3_1() {
     match oracle() {
-        Some(oracle) => suite(&Broker::kafka(&oracle, "4.3.1")),
+        Some(oracle) => suite(&Broker::kafka(&oracle, "4.3.1", &[])),
         None => eprintln!("skipped: no Apache Kafka here (set KAFKA_ORACLE)"),
     }
 }
@@ -33,7 +33,7 @@ fn on_kafka_4_3_1() {
 #[test]
 fn on_kafka_3_3_1() {
     match oracle() {
-        Some(oracle) => suite(&Broker::kafka(&oracle, "3.3.1")),
+        Some(oracle) => suite(&Broker::kafka(&oracle, "3.3.1", &[])),
         None => eprintln!("skipped: no Apache Kafka here (set KAFKA_ORACLE)"),
     }
 }

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use milena_protocol::messages::{FindCoordinatorRequest, MetadataRequest, metadata_request::MetadataRequestTopic};
+use milena_protocol::messages::{
+    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, metadata_request::MetadataRequestTopic,
+};
 use milena_protocol::{ErrorCode, Request};
 use tokio::time::{Instant, sleep};
 
@@ -83,6 +85,9 @@ impl Client {
         create: bool,
     ) -> Result<Arc<Metadata>, ClientError> {
         let connection = self.any_connection().await?;
+        if self.inner.config.controllers {
+            return self.refresh_controllers(&connection).await;
+        }
         let version = connection.version_of::<MetadataRequest>(12)?;
         let request = MetadataRequest {
             // version 0 knows no null: an empty list means all there
@@ -104,6 +109,25 @@ impl Client {
         let mut cached = self.cached();
         let known = if topics.is_none() { Arc::default() } else { cached.picture.clone() };
         cached.picture = Arc::new(Metadata::merge(&known, response));
+        cached.asked_at = Some(Instant::now());
+        Ok(cached.picture.clone())
+    }
+
+    /// Controllers know no topics: their picture is who they are.
+    async fn refresh_controllers(&self, connection: &Connection) -> Result<Arc<Metadata>, ClientError> {
+        let request = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
+        let response = connection.request(&request).await?;
+        ClientError::check(response.error_code, response.error_message.as_deref(), "controllers")?;
+        let node = |b: milena_protocol::messages::describe_cluster_response::DescribeClusterBroker| {
+            (b.broker_id, Node { id: b.broker_id, host: b.host, port: port(b.port), rack: b.rack })
+        };
+        let mut cached = self.cached();
+        cached.picture = Arc::new(Metadata {
+            cluster_id: Some(response.cluster_id),
+            controller_id: (response.controller_id >= 0).then_some(response.controller_id),
+            nodes: response.brokers.into_iter().map(node).collect(),
+            topics: HashMap::new(),
+        });
         cached.asked_at = Some(Instant::now());
         Ok(cached.picture.clone())
     }

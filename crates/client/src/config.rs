@@ -23,6 +23,8 @@ pub struct ClientConfig {
     pub metadata_max_age_ms: u64,
     /// `client.rack`: lets the broker name a nearer replica to read from (KIP-392).
     pub rack: Option<String>,
+    /// `bootstrap.controllers`: the bootstrap list names controllers, and requests go to them (KIP-919).
+    pub controllers: bool,
     /// The largest response that is accepted; a longer one closes the connection.
     pub max_response_bytes: usize,
 }
@@ -39,6 +41,7 @@ impl Default for ClientConfig {
             retry_backoff_max_ms: 1_000,
             metadata_max_age_ms: 300_000,
             rack: None,
+            controllers: false,
             max_response_bytes: 512 << 20,
         }
     }

@@ -219,6 +219,11 @@ impl Metrics {
         self.0.lock().retain(|name, _| name.domain != domain || name.kind != kind);
     }
 
+    /// Forgets every metric of this name, whatever its labels, before its owner says anew what there is.
+    pub fn remove_named(&self, domain: &str, kind: &str, name: &str) {
+        self.0.lock().retain(|known, _| known.domain != domain || known.kind != kind || known.name != name);
+    }
+
     /// Everything in the Prometheus text format.
     pub fn expose(&self) -> String {
         let mut out = String::new();
@@ -249,6 +254,39 @@ impl Metrics {
             last_family = family;
         }
         out
+    }
+
+    /// Every metric by its MBean name, with its attributes and their values: what JMX would show.
+    pub fn beans(&self) -> Vec<(String, Vec<(&'static str, f64)>)> {
+        let mut beans = Vec::new();
+        for (name, metric) in self.0.lock().iter() {
+            let mut text = format!("{}:type={},name={}", name.domain, name.kind, name.name);
+            for (key, value) in &name.labels {
+                let _ = write!(text, ",{key}={value}");
+            }
+            let mut attributes = Vec::new();
+            if let Metric::Counter(counter) = metric {
+                attributes.push(("Count", counter.get() as f64));
+            } else if let Metric::Gauge(gauge) = metric {
+                attributes.push(("Value", gauge.get() as f64));
+            } else if let Metric::Histogram(histogram) = metric {
+                let count = histogram.count();
+                attributes.push(("Count", count as f64));
+                attributes.push(("Mean", if count == 0 { 0.0 } else { histogram.sum() as f64 / count as f64 }));
+                for (attribute, q) in [
+                    ("50thPercentile", 0.5),
+                    ("75thPercentile", 0.75),
+                    ("95thPercentile", 0.95),
+                    ("98thPercentile", 0.98),
+                    ("99thPercentile", 0.99),
+                    ("999thPercentile", 0.999),
+                ] {
+                    attributes.push((attribute, histogram.quantile(q) as f64));
+                }
+            }
+            beans.push((text, attributes));
+        }
+        beans
     }
 
     fn entry(
@@ -302,6 +340,10 @@ mod tests {
         let text = metrics.expose();
         assert!(text.contains("# TYPE kafka_server_brokertopicmetrics_messagesin_total counter\nkafka_server_brokertopicmetrics_messagesin_total{topic=\"a\\\"b\"} 3\n"), "{text}");
         assert!(text.contains("kafka_server_replicamanager_underreplicatedpartitions 2\n"), "{text}");
+        let beans = metrics.beans();
+        let of = |name: &str| beans.iter().find(|(bean, _)| bean == name).map(|(_, attributes)| attributes[0]);
+        assert_eq!(of("kafka.server:type=BrokerTopicMetrics,name=MessagesInPerSec,topic=a\"b"), Some(("Count", 3.0)));
+        assert_eq!(of("kafka.server:type=ReplicaManager,name=UnderReplicatedPartitions"), Some(("Value", 2.0)));
         assert!(text.contains("kafka_network_requestmetrics_totaltimems_count{request=\"Produce\"} 100\n"), "{text}");
         assert!(
             text.contains("kafka_network_requestmetrics_totaltimems{request=\"Produce\",quantile=\"0.50\"} 48\n"),
@@ -318,6 +360,8 @@ mod tests {
         metrics.gauge("d", "k", "g", &[("topic", "t")]);
         metrics.remove_labelled("topic", "t");
         assert!(!metrics.expose().contains("d_k_g"));
+        metrics.remove_named("d", "k", "n");
+        assert_eq!(metrics.beans(), []);
     }
 
     proptest::proptest! {

@@ -43,6 +43,14 @@ pub fn encode_framed(record: &MetadataRecord, version: i16) -> Result<Bytes, Enc
 /// # Errors
 /// [`FramedError`]: an unknown frame version, type or version, bytes that are not such a record, or bytes behind it.
 pub fn decode_framed(bytes: Bytes) -> Result<MetadataRecord, FramedError> {
+    decode_framed_at(bytes).map(|(record, _)| record)
+}
+
+/// The record in a frame and the version it is written in.
+///
+/// # Errors
+/// Those of [`decode_framed`].
+pub fn decode_framed_at(bytes: Bytes) -> Result<(MetadataRecord, i16), FramedError> {
     let mut r = Reader::new(bytes);
     let frame_version = r.get_uvarint()?;
     if frame_version != FRAME_VERSION {
@@ -53,7 +61,7 @@ pub fn decode_framed(bytes: Bytes) -> Result<MetadataRecord, FramedError> {
     let known = i16::try_from(type_id).map_err(|_| FramedError::UnknownType(type_id))?;
     let record = MetadataRecord::decode_body(known, &mut r, version)?.ok_or(FramedError::UnknownType(type_id))?;
     r.finish()?;
-    Ok(record)
+    Ok((record, version))
 }
 
 /// A key of a coordinator's log.

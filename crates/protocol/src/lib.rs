@@ -13,6 +13,7 @@ mod errors;
 pub mod frame;
 pub mod framing;
 pub mod header;
+mod json;
 #[rustfmt::skip]
 #[allow(clippy::all, unused_imports, unused_variables, redundant_semicolons, unused_mut)]
 pub mod messages;
@@ -25,5 +26,6 @@ pub mod stored;
 pub use api::Listeners;
 pub use errors::ErrorCode;
 pub use header::{Preamble, request_header_version, response_header_version};
+pub use json::ToJson;
 pub use messages::{ApiKey, RequestHeader, ResponseHeader};
 pub use primitives::{Decode, DecodeError, Encode, EncodeError, Message, Reader, Request, Response, Writer};

@@ -14,6 +14,7 @@ mod leader_hint;
 mod listener;
 mod loggers;
 mod mutation_quota;
+mod metrics_http;
 mod node;
 mod operations;
 mod patience;

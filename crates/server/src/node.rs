@@ -21,6 +21,7 @@ use milena_metadata::{Bootstrap, MetadataPublisher};
 use milena_protocol::Listeners;
 use milena_raft::RaftLogError;
 use milena_replica::ReplicaManager;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,7 @@ use crate::coordinator_log::CoordinatorLog;
 use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
+use crate::metrics_http;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
 use crate::quota::{QuotaPublisher, Quotas};
@@ -179,7 +181,17 @@ impl Node {
         let (stop_listening, listening_stopped) = watch::channel(false);
         let bound = listeners.iter().map(|l| (l.endpoint.listener.clone(), l.address)).collect();
         let accept = |l: Listener| spawn(l.run(Arc::clone(&broker), Arc::clone(&bounds), listening_stopped.clone()));
-        let listening = listeners.into_iter().map(accept).collect();
+        let mut listening: Vec<_> = listeners.into_iter().map(accept).collect();
+        if let Some(address) = &config.milena_metrics_listen {
+            let metrics = TcpListener::bind(address)
+                .await
+                .map_err(|error| StartError::Unsupported(format!("milena.metrics.listen={address}: {error}")))?;
+            let serving = metrics_http::serve(metrics, Arc::clone(&broker), stop_listening.subscribe());
+            listening.push(spawn(async move {
+                serving.await;
+                Ok(())
+            }));
+        }
         Ok(Node {
             broker,
             quorum,
@@ -210,10 +222,8 @@ impl Node {
 
     /// What is measured, as of now, in the Prometheus text format.
     pub fn metrics(&self) -> String {
-        let broker = &self.broker;
-        broker.quotas.report(&broker.metrics, broker.clock.now());
-        broker.telemetry.report(&broker.metrics);
-        broker.metrics.expose()
+        metrics_http::collect(&self.broker);
+        self.broker.metrics.expose()
     }
 
     /// Ends when the node cannot go on, with the reason.

@@ -3,6 +3,7 @@
 //! Owns which files exist; [`kdef`] owns the language, [`rust`] the output. With `--check` nothing is written, and a file
 //! that is missing, stale or left over is an error.
 
+mod json;
 pub(crate) mod kdef;
 mod rust;
 

@@ -8,6 +8,7 @@ use milena_client::admin::{
 };
 
 use super::config_entities::{Entity, Kind, entities};
+use super::scram;
 use crate::java;
 use crate::opts::{self, Opt, Parsed, flag, value};
 use crate::tool::{self, Stop, err, exclude, help_or_version, out, refuse, usage};
@@ -64,7 +65,6 @@ pub(crate) const OPTIONS: &[Opt] = &[
 const QUOTAS: [&str; 4] =
     ["consumer_byte_rate", "controller_mutation_rate", "producer_byte_rate", "request_percentage"];
 const IP_QUOTAS: [&str; 1] = ["connection_creation_rate"];
-const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 /// Runs the tool; the result is its exit code.
 pub(crate) fn run(args: &[String]) -> i32 {
@@ -255,8 +255,9 @@ async fn alter_quotas(admin: &Admin, entities: &[Entity], changes: Changes) -> R
     let names: Vec<&str> =
         changes.add.iter().map(|(k, _)| k.as_str()).chain(changes.delete.iter().map(String::as_str)).collect();
     let quota_keys: &[&str] = if kind == Kind::Ips { &IP_QUOTAS } else { &QUOTAS };
-    if only_user && names.iter().any(|name| SCRAM.contains(name)) {
-        return Ok(refuse("SCRAM credentials cannot be changed by this version of the tool.")?);
+    if only_user && names.iter().any(|name| scram::MECHANISMS.contains(name)) {
+        let user = entities.first().and_then(|entity| entity.name.clone()).unwrap_or_default();
+        return alter_scram(admin, &user, changes).await;
     }
     let unknown: Vec<&str> = changes.add.iter().map(|(k, _)| k.as_str()).filter(|k| !quota_keys.contains(k)).collect();
     if !unknown.is_empty() {
@@ -286,6 +287,28 @@ async fn alter_quotas(admin: &Admin, entities: &[Entity], changes: Changes) -> R
     }
     ops.extend(changes.delete.into_iter().map(|key| (key, None)));
     Ok(admin.alter_quotas(&entity, &ops).await?)
+}
+
+/// Credentials and quotas go different ways, so one command line changes only one of them.
+async fn alter_scram(admin: &Admin, user: &str, changes: Changes) -> Result<(), Failure> {
+    let all = changes.add.iter().map(|(key, _)| key).chain(&changes.delete);
+    if all.clone().any(|key| scram::mechanism(key).is_none()) {
+        return Ok(refuse(format!(
+            "Cannot alter both quota and SCRAM credential configs simultaneously for '{user}'"
+        ))?);
+    }
+    if user.is_empty() {
+        return Ok(refuse(
+            "The use of --entity-default or --user-defaults is not allowed with User SCRAM Credentials using --bootstrap-server.",
+        )?);
+    }
+    let mut set = Vec::new();
+    for (name, value) in &changes.add {
+        set.push(scram::upsertion(user, name, value).map_err(|error| Stop::Message(error.message))?);
+    }
+    let gone: Vec<(String, i8)> =
+        changes.delete.iter().filter_map(|name| Some((user.to_string(), scram::mechanism(name)?))).collect();
+    Ok(admin.alter_scram(&set, &gone).await?)
 }
 
 async fn describe(admin: &Admin, parsed: &Parsed, entities: &[Entity]) -> Result<(), Failure> {
@@ -443,7 +466,13 @@ async fn describe_quotas(admin: &Admin, entities: &[Entity]) -> Result<(), Failu
         for (user, credentials) in admin.describe_scram(user.as_deref()).await? {
             let list: Vec<String> = credentials
                 .iter()
-                .map(|c| format!("{}=iterations={}", if c.mechanism == 2 { SCRAM[1] } else { SCRAM[0] }, c.iterations))
+                .map(|c| {
+                    format!(
+                        "{}=iterations={}",
+                        if c.mechanism == 2 { scram::MECHANISMS[1] } else { scram::MECHANISMS[0] },
+                        c.iterations
+                    )
+                })
                 .collect();
             out(format_args!("SCRAM credential configs for user-principal '{user}' are {}\n", list.join(", ")));
         }

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use milena_client::admin::OffsetSpec;
 use milena_client::consumer::OffsetReset;
-use milena_client::consumer::assignor::Assignor;
 use milena_client::{Consumer, ConsumerConfig, ConsumerRecord};
 use milena_common::TopicPartition;
 use tokio::time::Instant;
 
 use super::console_producer::pairs;
 use super::formatter::{Deserializer, Formatter};
+use crate::client_keys;
 use crate::opts::{self, Opt, Parsed, flag, value};
 use crate::tool::{self, Stop, err, help_or_version, log_line, out, refuse, require, usage};
 use crate::topic_filter::TopicFilter;
@@ -265,67 +265,18 @@ fn consumer_config(parsed: &Parsed) -> Result<ConsumerConfig, Stop> {
     Ok(config)
 }
 
-/// Sets one consumer key; what the client does not know of is left alone.
+/// Sets one consumer key.
 fn apply(config: &mut ConsumerConfig, key: &str, text: &str) -> Result<(), Stop> {
-    let invalid = |allowed: &str| -> Stop {
-        log_line("ERROR", "Unknown error when running consumer: ", LOGGER);
-        Stop::Message(format!(
-            "org.apache.kafka.common.config.ConfigException: Invalid value {text} for configuration {key}: {allowed}"
-        ))
+    let set = match key {
+        "key.deserializer" | "value.deserializer" => Deserializer::by_class(text)
+            .map(|_| ())
+            .map_err(|_| format!("Invalid value {text} for configuration {key}: Class {text} could not be found.")),
+        _ => client_keys::set_consumer(config, key, text),
     };
-    let number = || text.trim().parse::<u64>().map_err(|_| invalid("Not a number of type LONG"));
-    let int = || text.trim().parse::<i32>().map_err(|_| invalid("Not a number of type INT"));
-    match key {
-        "group.id" => config.group_id = Some(text.to_string()),
-        "group.instance.id" => config.group_instance_id = Some(text.to_string()),
-        "auto.offset.reset" => {
-            config.auto_offset_reset = match text {
-                "earliest" => OffsetReset::Earliest,
-                "latest" => OffsetReset::Latest,
-                "none" => OffsetReset::None,
-                _ => return Err(invalid("Invalid value `".to_string().as_str())),
-            }
-        }
-        "enable.auto.commit" => config.enable_auto_commit = text.trim().eq_ignore_ascii_case("true"),
-        "auto.commit.interval.ms" => config.auto_commit_interval_ms = number()?,
-        "session.timeout.ms" => config.session_timeout_ms = number()?,
-        "heartbeat.interval.ms" => config.heartbeat_interval_ms = number()?,
-        "max.poll.interval.ms" => config.max_poll_interval_ms = number()?,
-        "max.poll.records" => config.max_poll_records = usize::try_from(number()?).unwrap_or(usize::MAX),
-        "fetch.min.bytes" => config.fetch_min_bytes = int()?,
-        "fetch.max.bytes" => config.fetch_max_bytes = int()?,
-        "max.partition.fetch.bytes" => config.max_partition_fetch_bytes = int()?,
-        "fetch.max.wait.ms" => config.fetch_max_wait_ms = number()?,
-        "check.crcs" => config.check_crcs = text.trim().eq_ignore_ascii_case("true"),
-        "allow.auto.create.topics" => config.allow_auto_create_topics = text.trim().eq_ignore_ascii_case("true"),
-        "isolation.level" => {
-            config.read_committed = match text {
-                "read_committed" => true,
-                "read_uncommitted" => false,
-                _ => {
-                    return Err(invalid("String must be one of: read_committed, read_uncommitted"));
-                }
-            }
-        }
-        "partition.assignment.strategy" => {
-            let known: Vec<Assignor> = text
-                .split(',')
-                .filter_map(|class| match class.trim().rsplit('.').next() {
-                    Some("RangeAssignor") => Some(Assignor::Range),
-                    Some("RoundRobinAssignor") => Some(Assignor::RoundRobin),
-                    _ => None,
-                })
-                .collect();
-            if !known.is_empty() {
-                config.assignors = known;
-            }
-        }
-        "key.deserializer" | "value.deserializer" => {
-            Deserializer::by_class(text).map_err(|_| invalid("Class could not be found."))?;
-        }
-        _ => tool::apply_client_key(&mut config.client, key, text),
-    }
-    Ok(())
+    set.or_else(|message| {
+        log_line("ERROR", "Unknown error when running consumer: ", LOGGER);
+        refuse(format!("{}: {message}", client_keys::CONFIG_EXCEPTION))
+    })
 }
 
 async fn consume(plan: Plan) -> Result<(), Stop> {
@@ -353,7 +304,7 @@ async fn consume(plan: Plan) -> Result<(), Stop> {
             }
             None
         }
-        code = signal() => Some(code),
+        code = tool::signal() => Some(code),
     };
     tool::flush();
     if let Err(error) = consumer.close().await {
@@ -465,18 +416,5 @@ fn rewind(consumer: &mut Consumer, record: &ConsumerRecord) {
     let tp = TopicPartition::new(record.topic.clone(), record.partition);
     if consumer.position(&tp).is_some_and(|position| position > record.offset) {
         consumer.seek(&tp, record.offset);
-    }
-}
-
-/// Waits for a signal to end, and gives the exit code that a shell expects.
-async fn signal() -> i32 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => 130,
-        _ = terminate.recv() => 143,
     }
 }

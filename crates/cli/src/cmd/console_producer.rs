@@ -6,10 +6,11 @@
 use std::io::{BufRead, IsTerminal};
 
 use milena_client::{ClientError, Delivery, Producer, ProducerConfig, ProducerRecord};
-use milena_protocol::records::Compression;
 
 use super::line_reader::LineReader;
+use crate::client_keys;
 use crate::opts::{self, Arg, Opt, Parsed, flag, value};
+use crate::progress;
 use crate::tool::{self, Stop, err, help_or_version, log_line, out, refuse, require, usage};
 
 const READER_DOC: &str = "A setting of the line reader, as key=value. The default reader knows:\n parse.key=false\n parse.headers=false\n ignore.error=false\n key.separator=\\t\n headers.delimiter=\\t\n headers.separator=,\n headers.key.separator=:\n null.marker=   a text that stands for null in key, value and headers\nWith parse.headers and parse.key a line is\n \"h1:v1,h2:v2...\\tkey\\tvalue\"";
@@ -28,6 +29,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         arg: Arg::Optional("String", "compression-codec"),
         doc: "How batches are compressed: 'none', 'gzip', 'snappy', 'lz4' or 'zstd'; 'gzip' if no value follows.",
         default: None,
+        must: false,
     },
     value(
         "batch-size",
@@ -225,38 +227,17 @@ fn producer_config(parsed: &Parsed) -> Result<ProducerConfig, Stop> {
     Ok(config)
 }
 
-/// Sets one producer key; what the client does not know of is left alone.
-pub(super) fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Result<(), Stop> {
-    let invalid = |allowed: &str| {
-        Stop::Message(format!(
-            "org.apache.kafka.common.config.ConfigException: Invalid value {text} for configuration {key}: {allowed}"
-        ))
-    };
-    let number = || text.trim().parse::<u64>().map_err(|_| invalid("Not a number of type LONG"));
-    match key {
-        "acks" => match text {
-            "all" | "-1" => config.acks = -1,
-            "1" => config.acks = 1,
-            "0" => config.acks = 0,
-            _ => return Err(invalid("String must be one of: all, -1, 0, 1")),
-        },
-        "compression.type" => match Compression::from_name(text) {
-            Some(compression) => config.compression = compression,
-            None => {
-                return Err(invalid("String must be one of: none, gzip, snappy, lz4, zstd"));
-            }
-        },
-        "enable.idempotence" => config.idempotent = text.trim().eq_ignore_ascii_case("true"),
-        "retries" => config.retries = u32::try_from(number()?).unwrap_or(u32::MAX),
-        "linger.ms" => config.linger_ms = number()?,
-        "batch.size" => config.batch_size = usize::try_from(number()?).unwrap_or(usize::MAX),
-        "buffer.memory" => config.buffer_memory = usize::try_from(number()?).unwrap_or(usize::MAX),
-        "max.request.size" => config.max_request_size = usize::try_from(number()?).unwrap_or(usize::MAX),
-        "max.block.ms" => config.max_block_ms = number()?,
-        "delivery.timeout.ms" => config.delivery_timeout_ms = number()?,
-        _ => tool::apply_client_key(&mut config.client, key, text),
-    }
-    Ok(())
+/// Sets one producer key.
+fn apply(config: &mut ProducerConfig, key: &str, text: &str) -> Result<(), Stop> {
+    let exception = |message| Stop::Message(format!("{}: {message}", client_keys::CONFIG_EXCEPTION));
+    client_keys::set_producer(config, key, text).map_err(exception)
+}
+
+/// The size of standard input, if it is a file.
+fn input_size() -> Option<u64> {
+    let stat = rustix::fs::fstat(std::io::stdin()).ok()?;
+    let is_file = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::RegularFile;
+    u64::try_from(stat.st_size).ok().filter(|_| is_file)
 }
 
 async fn produce(config: ProducerConfig, mut reader: LineReader, topic: String, sync: bool) -> Result<(), Stop> {
@@ -265,6 +246,7 @@ async fn produce(config: ProducerConfig, mut reader: LineReader, topic: String, 
     // standard input is read on a thread of its own; a bounded channel keeps it from running ahead
     let (sender, mut lines) = tokio::sync::mpsc::channel(1024);
     let reading = std::thread::spawn(move || {
+        let bar = input_size().map(|size| progress::bar_for_silent(size, "bytes"));
         let mut input = std::io::stdin().lock();
         loop {
             if prompt {
@@ -273,8 +255,13 @@ async fn produce(config: ProducerConfig, mut reader: LineReader, topic: String, 
             }
             let mut line = Vec::new();
             match input.read_until(b'\n', &mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(0) | Err(_) => {
+                    bar.inspect(|bar| bar.finish_and_clear());
+                    return;
+                }
+                Ok(size) => {
+                    let _ = bar.as_ref().inspect(|bar| bar.inc(size as u64));
+                }
             }
             if line.last() == Some(&b'\n') {
                 line.pop();

@@ -16,7 +16,7 @@ use crate::opts::{self, Arg, Opt, Parsed, flag, value};
 use crate::tool::{self, Stop, err, exclude, help_or_version, out, require, usage};
 
 const fn optional(name: &'static str, doc: &'static str) -> Opt {
-    Opt { name, arg: Arg::Optional("String", ""), doc, default: None }
+    Opt { name, arg: Arg::Optional("String", ""), doc, default: None, must: false }
 }
 
 pub(crate) const OPTIONS: &[Opt] = &[

@@ -30,6 +30,8 @@ impl Formatter {
             "NoOpMessageFormatter" => Ok(Formatter::Nothing),
             "OffsetsMessageFormatter" => Ok(Formatter::Coordinator(Kind::Offsets)),
             "GroupMetadataMessageFormatter" => Ok(Formatter::Coordinator(Kind::GroupMetadata)),
+            "TransactionLogMessageFormatter" => Ok(Formatter::Coordinator(Kind::Transactions)),
+            "ShareGroupStateMessageFormatter" => Ok(Formatter::Coordinator(Kind::ShareState)),
             _ => Err(name.to_string()),
         }
     }
@@ -120,9 +122,9 @@ impl DefaultFormatter {
                 "line.separator" => formatter.line_separator = text.clone(),
                 "headers.separator" => formatter.headers_separator = text.clone(),
                 "null.literal" => formatter.null_literal = text.clone(),
-                "key.deserializer" => formatter.key = Deserializer::by_class(text)?,
-                "value.deserializer" => formatter.value = Deserializer::by_class(text)?,
-                "headers.deserializer" => formatter.headers = Deserializer::by_class(text)?,
+                "key.deserializer" => formatter.key = Deserializer::of(text, "key", properties)?,
+                "value.deserializer" => formatter.value = Deserializer::of(text, "value", properties)?,
+                "headers.deserializer" => formatter.headers = Deserializer::of(text, "headers", properties)?,
                 _ => {}
             }
         }
@@ -201,6 +203,8 @@ pub(super) enum Deserializer {
     Boolean,
     Uuid,
     Void,
+    /// Elements of one kind, as `ListSerializer` writes them.
+    List(&'static Deserializer),
 }
 
 impl Deserializer {
@@ -218,6 +222,33 @@ impl Deserializer {
             "UUID" => Deserializer::Uuid,
             "Void" => Deserializer::Void,
             _ => return Err(format!("java.lang.ClassNotFoundException: {name}")),
+        })
+    }
+
+    /// The deserializer of `field`; that of lists is told what is in them by properties of its own.
+    fn of(class: &str, field: &str, properties: &[(String, String)]) -> Result<Deserializer, Wrong> {
+        if class.trim().rsplit('.').next() != Some("ListDeserializer") {
+            return Deserializer::by_class(class);
+        }
+        let which = if field == "key" { "key" } else { "value" };
+        let name = format!("{field}.deserializer.default.list.{which}.serde.inner");
+        let inner = properties.iter().rev().find(|(key, _)| *key == name).map(|(_, class)| class.as_str());
+        let inner = inner.and_then(|class| {
+            let simple = class.rsplit(['.', '$']).next()?.strip_suffix("Serde")?;
+            Some(match simple {
+                "Short" => &Deserializer::Short,
+                "Integer" => &Deserializer::Integer,
+                "Long" => &Deserializer::Long,
+                "Float" => &Deserializer::Float,
+                "Double" => &Deserializer::Double,
+                "Boolean" => &Deserializer::Boolean,
+                "UUID" => &Deserializer::Uuid,
+                "String" | "ByteArray" | "Bytes" | "ByteBuffer" => &Deserializer::Bytes,
+                _ => return None,
+            })
+        });
+        inner.map(Deserializer::List).ok_or_else(|| {
+            "org.apache.kafka.common.config.ConfigException: Not able to determine the inner serde class because it was neither passed via the constructor nor set in the config.".into()
         })
     }
 
@@ -253,13 +284,70 @@ impl Deserializer {
                 }
                 _ => return Err(wrong("Boolean", 1)),
             },
-            Deserializer::Uuid => return Ok(bytes.to_vec()),
+            Deserializer::Uuid => uuid(bytes)?,
+            Deserializer::List(inner) => list(*inner, bytes)?,
             Deserializer::Void => {
                 return Err("java.lang.IllegalArgumentException: Data should be null for a VoidDeserializer.".into());
             }
         };
         Ok(text.into_bytes())
     }
+}
+
+/// A UUID, which `UUIDSerializer` writes as text.
+fn uuid(bytes: &[u8]) -> Result<String, Wrong> {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let parts: Vec<&str> = text.split('-').collect();
+    let sizes = [8, 4, 4, 4, 12];
+    let numbers: Option<Vec<String>> = parts
+        .iter()
+        .zip(sizes)
+        .map(|(part, size)| u64::from_str_radix(part, 16).ok().map(|number| format!("{number:0size$x}")))
+        .collect();
+    match numbers.filter(|_| parts.len() == sizes.len()) {
+        Some(numbers) => Ok(numbers.join("-")),
+        None => Err("org.apache.kafka.common.errors.SerializationException: Error parsing data into UUID".into()),
+    }
+}
+
+/// The elements of a list: all of one size, with the places of nulls before them, or each behind its size.
+fn list(inner: Deserializer, bytes: &[u8]) -> Result<String, Wrong> {
+    const BROKEN: &str = "org.apache.kafka.common.errors.SerializationException: Unable to deserialize into a List";
+    fn number(rest: &mut &[u8]) -> Result<i32, Wrong> {
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or(BROKEN)?;
+        *rest = tail;
+        Ok(i32::from_be_bytes(*head))
+    }
+    let (strategy, mut rest) = bytes.split_first().ok_or(BROKEN)?;
+    let mut nulls = Vec::new();
+    let fixed = *strategy == 0;
+    if fixed {
+        for _ in 0..number(&mut rest)? {
+            nulls.push(number(&mut rest)?);
+        }
+    }
+    let size = match inner {
+        Deserializer::Short => 2,
+        Deserializer::Integer | Deserializer::Float => 4,
+        Deserializer::Uuid => 36,
+        _ => 8,
+    };
+    let mut elements = Vec::new();
+    for index in 0..number(&mut rest)? {
+        let length = match fixed {
+            true if nulls.contains(&index) => None,
+            true => Some(size),
+            false => usize::try_from(number(&mut rest)?).ok(),
+        };
+        let Some(length) = length else {
+            elements.push("null".to_string());
+            continue;
+        };
+        let (element, tail) = rest.split_at_checked(length).ok_or(BROKEN)?;
+        rest = tail;
+        elements.push(String::from_utf8_lossy(&inner.text(element)?).into_owned());
+    }
+    Ok(format!("[{}]", elements.join(", ")))
 }
 
 /// Java writes very large and small numbers as `1.0E10`.
@@ -331,5 +419,25 @@ mod tests {
         assert_eq!(text("DoubleDeserializer", &1.5f64.to_be_bytes()).unwrap(), "1.5");
         assert!(text("IntegerDeserializer", b"abc").unwrap_err().ends_with("IntegerDeserializer is not 4"));
         assert!(Deserializer::by_class("no.Such").is_err());
+        let id = "0A0b0c0d-0001-0002-0003-000000000004";
+        assert_eq!(text("UUIDDeserializer", id.as_bytes()).unwrap(), id.to_lowercase());
+        assert!(text("UUIDDeserializer", b"no").is_err());
+    }
+
+    #[test]
+    fn lists_are_read_in_both_forms() {
+        let inner = (
+            "value.deserializer.default.list.value.serde.inner".to_string(),
+            "org.apache.kafka.common.serialization.Serdes$IntegerSerde".to_string(),
+        );
+        let class = "org.apache.kafka.common.serialization.ListDeserializer";
+        let list = Deserializer::of(class, "value", &[inner]).unwrap();
+        let text = |bytes: &[u8]| list.text(bytes).map(|b| String::from_utf8(b).unwrap());
+        let fixed = [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 7];
+        assert_eq!(text(&fixed).unwrap(), "[7, null]");
+        let variable = [1, 0, 0, 0, 2, 255, 255, 255, 255, 0, 0, 0, 4, 0, 0, 0, 9];
+        assert_eq!(text(&variable).unwrap(), "[null, 9]");
+        assert!(text(&[1, 0, 0, 0, 9]).is_err());
+        assert!(Deserializer::of(class, "value", &[]).is_err());
     }
 }

@@ -284,6 +284,28 @@ fn duration(text: &str) -> Result<i64, Failure> {
     Ok(day_ms + rest as i64)
 }
 
+/// A time, for tools that word failures themselves.
+pub(super) fn datetime_ms(text: &str) -> Result<i64, String> {
+    datetime(text).map_err(exception)
+}
+
+/// A duration, for tools that word failures themselves.
+pub(super) fn duration_ms(text: &str) -> Result<i64, String> {
+    duration(text).map_err(exception)
+}
+
+/// The offsets of a file, for tools that word failures themselves.
+pub(super) fn read_csv(path: &str, group: &str) -> Result<Vec<(TopicPartition, i64)>, String> {
+    from_file(path, group).map_err(exception)
+}
+
+fn exception(failure: Failure) -> String {
+    match failure {
+        Failure::Java { shown, .. } => shown,
+        Failure::Stop(_) => String::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -73,6 +73,7 @@ fn read(args: &[String]) -> Result<Vec<(String, String)>, String> {
             format!("java.nio.file.NoSuchFileException: {path}")
         }
         tool::Stop::Message(message) | tool::Stop::Usage(message) => message,
+        tool::Stop::Thrown(error) => error.message,
         tool::Stop::Exit(_) => format!("{path} cannot be read"),
     })?;
     let mut rest = rest.iter();

@@ -9,26 +9,21 @@ use std::path::Path;
 use milena_common::Uuid;
 
 use super::storage_features::{dependencies, feature_max, latest, levels, release, shown_level, unknown_release};
-use crate::opts::argparse::{Asked, Flag, Sub, Tool};
+use crate::opts::argparse::{Asked, FREE, Found, Sub, Tool, at_most_one, optional, required};
 use crate::tool::{self, Stop, err, out, refuse};
-
-const fn required(long: &'static str, short: &'static str, value: &'static str, doc: &'static str) -> Flag {
-    Flag { long, short, value, required: true, doc }
-}
-
-const fn optional(long: &'static str, short: &'static str, value: &'static str, doc: &'static str) -> Flag {
-    Flag { long, short, value, required: false, doc }
-}
 
 const TOOL: Tool = Tool {
     name: "kafka-storage",
     doc: "The Kafka storage tool.",
+    flags: &[],
+    choice: FREE,
+    command: "",
     subs: &[
         Sub {
             name: "info",
             doc: "Show what is in the log directories of this node.",
             flags: &[required("--config", "-c", "CONFIG", "The server's properties file.")],
-            choice: &[],
+            choice: FREE,
         },
         Sub {
             name: "format",
@@ -64,13 +59,13 @@ const TOOL: Tool = Tool {
                     "The first controllers, each as id@host:port:directory-id, separated by commas.",
                 ),
             ],
-            choice: &["--standalone", "--no-initial-controllers", "--initial-controllers"],
+            choice: at_most_one(&["--standalone", "--no-initial-controllers", "--initial-controllers"]),
         },
         Sub {
             name: "version-mapping",
             doc: "Show which feature levels come with a release; without one, with the latest.",
             flags: &[optional("--release-version", "-r", "RELEASE_VERSION", "The release.")],
-            choice: &[],
+            choice: FREE,
         },
         Sub {
             name: "feature-dependencies",
@@ -81,13 +76,11 @@ const TOOL: Tool = Tool {
                 "FEATURE",
                 "A feature and its level, as name=level; may be repeated.",
             )],
-            choice: &[],
+            choice: FREE,
         },
-        Sub { name: "random-uuid", doc: "Print a new random id.", flags: &[], choice: &[] },
+        Sub { name: "random-uuid", doc: "Print a new random id.", flags: &[], choice: FREE },
     ],
 };
-
-type Found = BTreeMap<&'static str, Vec<String>>;
 
 /// Runs the tool; the result is its exit code.
 pub(crate) fn run(args: &[String]) -> i32 {
@@ -119,6 +112,10 @@ pub(crate) fn run(args: &[String]) -> i32 {
                 Ok(()) => 0,
                 Err(Stop::Usage(message) | Stop::Message(message)) => {
                     err(format_args!("{message}\n"));
+                    1
+                }
+                Err(Stop::Thrown(error)) => {
+                    err(format_args!("{}\n", error.message));
                     1
                 }
                 Err(Stop::Exit(code)) => code,

@@ -80,6 +80,11 @@ pub(super) fn shown_level(name: &str, level: i16) -> String {
     }
 }
 
+/// The release of a metadata level.
+pub(super) fn level_name(level: i16) -> Option<&'static str> {
+    RELEASES.iter().find(|release| release.level == level).map(|release| release.name)
+}
+
 /// The default levels of the other features with that release, in Kafka's order.
 pub(super) fn levels(release: Release) -> Vec<(&'static str, i16)> {
     let level = |feature: &Feature| {

@@ -325,6 +325,7 @@ pub(super) fn format_if_new(pairs: &[(String, String)]) -> Result<bool, String> 
     let wish = Wish { cluster_id: Uuid::random().to_string(), standalone: true, ..Default::default() };
     let said = |stop: Stop| match stop {
         Stop::Usage(message) | Stop::Message(message) => message,
+        Stop::Thrown(error) => error.message,
         Stop::Exit(code) => format!("formatting ended with {code}"),
     };
     if let Some(plan) = plan(&config, &wish).map_err(said)? {

@@ -12,7 +12,8 @@ const INDENT: &str = "  ";
 pub(crate) fn render(options: &[Opt]) -> String {
     let mut sorted: Vec<&Opt> = options.iter().collect();
     sorted.sort_by_key(|opt| opt.name);
-    let mut rows = vec![("Option".to_string(), "Description".to_string()), ("------".into(), "-----------".into())];
+    let head = if options.iter().any(|opt| opt.must) { "Option (* = required)" } else { "Option" };
+    let mut rows = vec![(head.to_string(), "Description".to_string()), ("-".repeat(head.len()), "-----------".into())];
     rows.extend(sorted.iter().map(|opt| (left(opt), right(opt))));
 
     let widest = |cells: &mut dyn Iterator<Item = &String>| cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -31,7 +32,12 @@ pub(crate) fn render(options: &[Opt]) -> String {
 }
 
 fn left(opt: &Opt) -> String {
-    let dashes = if opt.name.len() == 1 { "-" } else { "--" };
+    let dashes = match (opt.must, opt.name.len() == 1) {
+        (false, true) => "-",
+        (false, false) => "--",
+        (true, true) => "* -",
+        (true, false) => "* --",
+    };
     match opt.arg {
         Arg::None => format!("{dashes}{}", opt.name),
         Arg::Required(kind, "") => format!("{dashes}{} <{kind}>", opt.name),

@@ -7,7 +7,9 @@
 //! `--partitions` never complains about it. A required argument takes the next token whatever it looks like (`--partitions -1`).
 
 pub(crate) mod argparse;
+pub(crate) mod command;
 mod help;
+mod wrap;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -33,22 +35,30 @@ pub(crate) struct Opt {
     pub arg: Arg,
     pub doc: &'static str,
     pub default: Option<&'static str>,
+    /// Whether the command line is refused without it, and the help shows it with a star.
+    pub must: bool,
 }
 
 /// A flag.
 pub(crate) const fn flag(name: &'static str, doc: &'static str) -> Opt {
-    Opt { name, arg: Arg::None, doc, default: None }
+    Opt { name, arg: Arg::None, doc, default: None, must: false }
 }
 
 /// An option with a required value of the type `kind`, described as `what`.
 pub(crate) const fn value(name: &'static str, kind: &'static str, what: &'static str, doc: &'static str) -> Opt {
-    Opt { name, arg: Arg::Required(kind, what), doc, default: None }
+    Opt { name, arg: Arg::Required(kind, what), doc, default: None, must: false }
 }
 
 impl Opt {
     /// The same option with a default value.
     pub(crate) const fn or(mut self, default: &'static str) -> Opt {
         self.default = Some(default);
+        self
+    }
+
+    /// The same option, but one that must be given.
+    pub(crate) const fn must(mut self) -> Opt {
+        self.must = true;
         self
     }
 }
@@ -62,6 +72,8 @@ pub(crate) enum OptError {
     MissingArgument(String),
     #[error("Found multiple arguments for option {0}, but you asked for only one")]
     Multiple(String),
+    #[error("Missing required option(s) [{0}]")]
+    Missing(String),
     #[error("Cannot parse argument '{value}' of option {option}")]
     Conversion { option: String, value: String },
 }
@@ -73,6 +85,7 @@ impl OptError {
             OptError::Unrecognized(_) => "joptsimple.UnrecognizedOptionException",
             OptError::MissingArgument(_) => "joptsimple.OptionMissingRequiredArgumentException",
             OptError::Multiple(_) => "joptsimple.MultipleArgumentsForOptionException",
+            OptError::Missing(_) => "joptsimple.MissingRequiredOptionsException",
             OptError::Conversion { .. } => "joptsimple.OptionArgumentConversionException",
         }
     }
@@ -119,15 +132,26 @@ pub(crate) fn parse(table: &'static [Opt], args: &[String]) -> Result<Parsed, Op
                     None => return Err(OptError::MissingArgument(opt.name.into())),
                 },
             },
-            Arg::Optional(..) => match inline {
+            Arg::Optional(kind, _) => match inline {
                 Some(value) => values.push(value),
                 None => {
-                    if let Some(value) = tokens.next_if(|next| !looks_like_option(next)) {
+                    // a number may be negative; what should be one and is not, is left alone
+                    let fits = |next: &&String| match kind {
+                        "Long" | "Integer" => next.parse::<i64>().is_ok(),
+                        _ => !looks_like_option(next),
+                    };
+                    if let Some(value) = tokens.next_if(fits) {
                         values.push(value.clone());
                     }
                 }
             },
         }
+    }
+    // joptsimple asks for what is missing, unless help is wanted
+    let missing: Vec<&str> =
+        table.iter().filter(|opt| opt.must && !parsed.found.contains_key(opt.name)).map(|opt| opt.name).collect();
+    if !missing.is_empty() && !parsed.found.contains_key("help") && !parsed.found.contains_key("version") {
+        return Err(OptError::Missing(missing.join(", ")));
     }
     Ok(parsed)
 }
@@ -193,7 +217,7 @@ mod tests {
         flag("list", "List."),
         value("topic", "String", "topic", "The topic."),
         value("partitions", "Integer", "# of partitions", "How many."),
-        Opt { name: "state", arg: Arg::Optional("String", ""), doc: "", default: None },
+        Opt { name: "state", arg: Arg::Optional("String", ""), doc: "", default: None, must: false },
         value("timeout", "Long", "ms", "Wait.").or("30000"),
     ];
 

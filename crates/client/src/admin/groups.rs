@@ -3,8 +3,8 @@
 use milena_common::TopicPartition;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::{
-    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, ListGroupsRequest,
-    consumer_group_describe_response as consumer_describe,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, LeaveGroupRequest, ListGroupsRequest,
+    consumer_group_describe_response as consumer_describe, leave_group_request::MemberIdentity,
 };
 
 use super::Admin;
@@ -156,6 +156,31 @@ impl Admin {
                 })
             })
             .await
+    }
+
+    /// Removes members of a classic group: by their instance id if they have one, else by their member id.
+    pub async fn remove_members(&self, group: &str, members: &[(String, Option<String>)]) -> Result<(), ClientError> {
+        let request = LeaveGroupRequest {
+            group_id: group.into(),
+            members: members
+                .iter()
+                .map(|(member_id, instance)| MemberIdentity {
+                    member_id: if instance.is_some() { String::new() } else { member_id.clone() },
+                    group_instance_id: instance.clone(),
+                    reason: Some("member was removed by an admin".into()),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let response = self
+            .client
+            .request_coordinator("removeMembersFromConsumerGroup", CoordinatorKind::Group, group, &request, |r| {
+                r.error_code
+            })
+            .await?;
+        ClientError::check(response.error_code, None, group)?;
+        response.members.iter().try_for_each(|member| ClientError::check(member.error_code, None, &member.member_id))
     }
 
     /// Deletes an empty group and its offsets.

@@ -10,7 +10,7 @@ use milena_protocol::messages::{
     offset_commit_request as commit, offset_delete_request as delete, offset_fetch_request as fetch,
 };
 
-use super::Admin;
+use super::{Admin, PerPartition};
 use crate::cluster::{Client, CoordinatorKind};
 use crate::error::ClientError;
 
@@ -26,6 +26,8 @@ pub enum OffsetSpec {
     /// The first offset that is still on the broker's own disk.
     EarliestLocal,
     LatestTiered,
+    /// The first offset that tiered storage has yet to take.
+    EarliestPendingUpload,
 }
 
 impl OffsetSpec {
@@ -37,6 +39,7 @@ impl OffsetSpec {
             OffsetSpec::MaxTimestamp => -3,
             OffsetSpec::EarliestLocal => -4,
             OffsetSpec::LatestTiered => -5,
+            OffsetSpec::EarliestPendingUpload => -6,
         }
     }
 }
@@ -57,9 +60,6 @@ pub struct CommittedOffset {
     pub leader_epoch: Option<i32>,
     pub metadata: String,
 }
-
-/// A result per partition.
-type PerPartition<T> = BTreeMap<TopicPartition, Result<T, ClientError>>;
 
 impl Client {
     /// Offsets of partitions, each asked from its leader. With `read_committed` the latest is the last stable offset.

@@ -1,8 +1,10 @@
-//! Client quotas (KIP-546) and the listing of SCRAM credentials (KIP-554).
+//! Client quotas (KIP-546) and SCRAM credentials (KIP-554).
 
+use bytes::Bytes;
 use milena_protocol::messages::{
-    AlterClientQuotasRequest, DescribeClientQuotasRequest, DescribeUserScramCredentialsRequest,
-    alter_client_quotas_request as alter, describe_client_quotas_request::ComponentData,
+    AlterClientQuotasRequest, AlterUserScramCredentialsRequest, DescribeClientQuotasRequest,
+    DescribeUserScramCredentialsRequest, alter_client_quotas_request as alter,
+    alter_user_scram_credentials_request as scram, describe_client_quotas_request::ComponentData,
     describe_user_scram_credentials_request::UserName,
 };
 
@@ -34,7 +36,46 @@ pub struct ScramCredential {
     pub iterations: i32,
 }
 
+/// A credential to set. The password is salted by whoever makes this; it does not go over the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScramUpsertion {
+    pub user: String,
+    /// 1: SHA-256, 2: SHA-512.
+    pub mechanism: i8,
+    pub iterations: i32,
+    pub salt: Bytes,
+    pub salted_password: Bytes,
+}
+
 impl Admin {
+    /// Sets credentials, and deletes those of (user, mechanism).
+    pub async fn alter_scram(&self, set: &[ScramUpsertion], delete: &[(String, i8)]) -> Result<(), ClientError> {
+        let request = AlterUserScramCredentialsRequest {
+            deletions: delete
+                .iter()
+                .map(|(name, mechanism)| scram::ScramCredentialDeletion {
+                    name: name.clone(),
+                    mechanism: *mechanism,
+                    ..Default::default()
+                })
+                .collect(),
+            upsertions: set
+                .iter()
+                .map(|s| scram::ScramCredentialUpsertion {
+                    name: s.user.clone(),
+                    mechanism: s.mechanism,
+                    iterations: s.iterations,
+                    salt: s.salt.clone(),
+                    salted_password: s.salted_password.clone(),
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        };
+        let response = self.client.request_controller("alterUserScramCredentials", &request).await?;
+        response.results.iter().try_for_each(|r| ClientError::check(r.error_code, r.error_message.as_deref(), &r.user))
+    }
+
     /// The quotas that match; `strict` leaves out entities with further parts.
     pub async fn describe_quotas(
         &self,

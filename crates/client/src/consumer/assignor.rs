@@ -1,4 +1,5 @@
-//! How a classic group's leader shares partitions among members: `range` and `roundrobin`, as Kafka's Java clients do it.
+//! How a classic group's leader shares partitions among members: by `range` and `roundrobin` as Kafka's Java clients do it, and so
+//! that members keep what they have (`sticky`, `cooperative-sticky`).
 //!
 //! Pure: members, their topics and the partition counts in; partitions per member out. Called by the group's leader only.
 
@@ -13,6 +14,10 @@ pub struct Member {
     /// `group.instance.id` of a static member; it takes the place of the member id in the order of members.
     pub group_instance_id: Option<String>,
     pub topics: Vec<String>,
+    /// What it had, as far as it says so.
+    pub owned: Vec<TopicPartition>,
+    /// The generation it had that in; -1 when it does not say.
+    pub generation: i32,
 }
 
 /// Partitions per member id.
@@ -25,14 +30,25 @@ pub enum Assignor {
     Range,
     /// All partitions of all topics dealt in turn.
     RoundRobin,
+    /// Balanced, with as few moves as possible (KIP-54).
+    Sticky,
+    /// The same, where a partition is taken from its owner in one rebalance and given away in the next (KIP-429).
+    CooperativeSticky,
 }
 
 impl Assignor {
+    /// Whether members may keep their partitions through a rebalance.
+    pub fn is_cooperative(self) -> bool {
+        self == Assignor::CooperativeSticky
+    }
+
     /// The name in JoinGroup.
     pub fn name(self) -> &'static str {
         match self {
             Assignor::Range => "range",
             Assignor::RoundRobin => "roundrobin",
+            Assignor::Sticky => "sticky",
+            Assignor::CooperativeSticky => "cooperative-sticky",
         }
     }
 
@@ -41,6 +57,8 @@ impl Assignor {
         match name {
             "range" => Some(Assignor::Range),
             "roundrobin" => Some(Assignor::RoundRobin),
+            "sticky" => Some(Assignor::Sticky),
+            "cooperative-sticky" => Some(Assignor::CooperativeSticky),
             _ => None,
         }
     }
@@ -59,6 +77,11 @@ impl Assignor {
         match self {
             Assignor::Range => range(partition_counts, &ordered, &mut assignment),
             Assignor::RoundRobin => round_robin(partition_counts, &ordered, &mut assignment),
+            Assignor::Sticky => sticky(partition_counts, &ordered, &mut assignment),
+            Assignor::CooperativeSticky => {
+                sticky(partition_counts, &ordered, &mut assignment);
+                hold_back(members, &mut assignment);
+            }
         }
         assignment
     }
@@ -102,13 +125,89 @@ fn round_robin(partition_counts: &BTreeMap<String, i32>, members: &[&Member], as
     }
 }
 
+/// Who has which partition by right: the claim of the newest generation, and of two equal ones neither.
+fn owners(members: &[&Member]) -> BTreeMap<TopicPartition, String> {
+    let mut claims: BTreeMap<&TopicPartition, (i32, Option<&str>)> = BTreeMap::new();
+    for member in members {
+        for tp in &member.owned {
+            let claim = claims.entry(tp).or_insert((i32::MIN, None));
+            if member.generation > claim.0 {
+                *claim = (member.generation, Some(&member.member_id));
+            } else if member.generation == claim.0 {
+                claim.1 = None;
+            }
+        }
+    }
+    claims.into_iter().filter_map(|(tp, (_, owner))| Some((tp.clone(), owner?.to_string()))).collect()
+}
+
+fn sticky(partition_counts: &BTreeMap<String, i32>, members: &[&Member], assignment: &mut Assignment) {
+    let owners = owners(members);
+    let wants = |member: &Member, topic: &str| member.topics.iter().any(|wanted| wanted == topic);
+    let mut free = Vec::new();
+    for (topic, count) in partition_counts {
+        for partition in 0..*count {
+            let tp = TopicPartition::new(topic.as_str(), partition);
+            let owner = owners
+                .get(&tp)
+                .filter(|owner| members.iter().any(|member| member.member_id == **owner && wants(member, topic)));
+            match owner {
+                Some(owner) => assignment.entry(owner.clone()).or_default().push(tp),
+                None => free.push(tp),
+            }
+        }
+    }
+    // what few members can take goes first
+    let takers = |tp: &TopicPartition| members.iter().filter(|member| wants(member, &tp.topic)).count();
+    free.sort_by_cached_key(|tp| takers(tp));
+    let load = |assignment: &Assignment, member: &Member| assignment.get(&member.member_id).map_or(0, Vec::len);
+    for tp in free {
+        let idlest = members.iter().filter(|m| wants(m, &tp.topic)).min_by_key(|m| load(assignment, m));
+        if let Some(member) = idlest {
+            assignment.entry(member.member_id.clone()).or_default().push(tp);
+        }
+    }
+    // one partition at a time from whoever has at least two more than another that would take it
+    loop {
+        let mut by_load: Vec<&&Member> = members.iter().collect();
+        by_load.sort_by_key(|member| std::cmp::Reverse(load(assignment, member)));
+        let step = by_load.iter().find_map(|giver| {
+            let have = load(assignment, giver);
+            let partitions = assignment.get(&giver.member_id)?;
+            partitions.iter().enumerate().rev().find_map(|(index, tp)| {
+                let taker = members.iter().filter(|m| wants(m, &tp.topic)).min_by_key(|m| load(assignment, m))?;
+                (load(assignment, taker) + 1 < have).then(|| (giver.member_id.clone(), index, taker.member_id.clone()))
+            })
+        });
+        let Some((giver, index, taker)) = step else {
+            break;
+        };
+        let moved = assignment.get_mut(&giver).map(|partitions| partitions.remove(index));
+        assignment.entry(taker).or_default().extend(moved);
+    }
+    assignment.values_mut().for_each(|partitions| partitions.sort());
+}
+
+/// Leaves out what somebody else still has: its owner gives it up first, and the next rebalance gives it away.
+fn hold_back(members: &[Member], assignment: &mut Assignment) {
+    for (member_id, partitions) in assignment {
+        partitions.retain(|tp| !members.iter().any(|other| other.member_id != *member_id && other.owned.contains(tp)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn member(id: &str, topics: &[&str]) -> Member {
-        Member { member_id: id.into(), group_instance_id: None, topics: topics.iter().map(|t| t.to_string()).collect() }
+        Member {
+            member_id: id.into(),
+            group_instance_id: None,
+            topics: topics.iter().map(|t| t.to_string()).collect(),
+            owned: Vec::new(),
+            generation: -1,
+        }
     }
 
     fn counts(topics: &[(&str, i32)]) -> BTreeMap<String, i32> {
@@ -152,6 +251,29 @@ mod tests {
         assert_eq!((show(&assignment, "z"), show(&assignment, "a")), ("t-0".into(), String::new()));
     }
 
+    fn owning(id: &str, topics: &[&str], owned: &[(&str, i32)], generation: i32) -> Member {
+        let owned = owned.iter().map(|(topic, partition)| TopicPartition::new(*topic, *partition)).collect();
+        Member { owned, generation, ..member(id, topics) }
+    }
+
+    #[test]
+    fn a_sticky_assignment_moves_no_more_than_balance_needs() {
+        let all = [("t", 0), ("t", 1), ("t", 2), ("t", 3), ("t", 4)];
+        let members = [owning("a", &["t"], &all, 3), member("b", &["t"])];
+        let sticky = Assignor::Sticky.assign(&counts(&[("t", 5)]), &members);
+        assert_eq!((show(&sticky, "a"), show(&sticky, "b")), ("t-0 t-1 t-2".into(), "t-3 t-4".into()));
+        // the new member gets nothing before the old one has given it up
+        let cooperative = Assignor::CooperativeSticky.assign(&counts(&[("t", 5)]), &members);
+        assert_eq!((show(&cooperative, "a"), show(&cooperative, "b")), ("t-0 t-1 t-2".into(), String::new()));
+    }
+
+    #[test]
+    fn an_old_claim_gives_way_to_a_new_one() {
+        let members = [owning("a", &["t"], &[("t", 0)], 3), owning("b", &["t"], &[("t", 0)], 4)];
+        let assignment = Assignor::Sticky.assign(&counts(&[("t", 2)]), &members);
+        assert_eq!((show(&assignment, "a"), show(&assignment, "b")), ("t-1".into(), "t-0".into()));
+    }
+
     proptest! {
         #[test]
         fn every_partition_of_a_subscribed_topic_has_exactly_one_owner(
@@ -160,8 +282,9 @@ mod tests {
         ) {
             let members: Vec<Member> = subscriptions.iter().enumerate().map(|(index, topics)| Member {
                 member_id: format!("m{index}"), group_instance_id: None, topics: topics.iter().cloned().collect(),
+                owned: Vec::new(), generation: -1,
             }).collect();
-            for assignor in [Assignor::Range, Assignor::RoundRobin] {
+            for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky, Assignor::CooperativeSticky] {
                 let assignment = assignor.assign(&topic_counts, &members);
                 let mut owned: Vec<TopicPartition> = Vec::new();
                 for (id, partitions) in &assignment {

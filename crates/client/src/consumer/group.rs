@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use milena_common::TopicPartition;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::{
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::ConsumerConfig;
 use super::assignor::{Assignor, Member};
-use super::protocol::{Subscription, decode_assignment, encode_assignment};
+use super::protocol::{Subscription, decode_assignment, decode_sticky, encode_assignment, encode_sticky};
 use crate::cluster::{Client, CoordinatorKind};
 use crate::error::ClientError;
 
@@ -33,6 +34,8 @@ pub(super) struct Membership {
     group: String,
     member_id: String,
     generation: i32,
+    /// What the generation gave it.
+    given: Vec<TopicPartition>,
     signal: Arc<Signal>,
     heartbeat: JoinHandle<()>,
 }
@@ -69,11 +72,20 @@ impl Membership {
             Some(previous) if previous.signal.state.load(Ordering::Acquire) != LOST => previous.member_id.clone(),
             _ => String::new(),
         };
+        let last_generation = previous.as_ref().map_or(-1, |previous| previous.generation);
+        let given = previous.as_ref().map(|previous| previous.given.clone()).unwrap_or_default();
         drop(previous);
-        let subscription = Subscription { topics, user_data: None, owned_partitions: owned };
+        let subscription = Subscription {
+            topics,
+            user_data: None,
+            owned_partitions: owned,
+            generation: last_generation,
+            rack: config.client.rack.clone(),
+        };
+        let sticky_data = encode_sticky(&given, last_generation);
         let mut attempt = 0;
         loop {
-            match try_join(client, config, group, &subscription, &mut member_id).await {
+            match try_join(client, config, group, &subscription, &sticky_data, &mut member_id).await {
                 Ok((node, generation, partitions)) => {
                     let signal = Arc::new(Signal { state: AtomicU8::new(STABLE), changed: Arc::new(Notify::new()) });
                     let beat = Beat {
@@ -86,7 +98,14 @@ impl Membership {
                     };
                     let heartbeat = spawn(beat.run(node));
                     return Ok((
-                        Membership { group: group.to_string(), member_id, generation, signal, heartbeat },
+                        Membership {
+                            group: group.to_string(),
+                            member_id,
+                            generation,
+                            given: partitions.clone(),
+                            signal,
+                            heartbeat,
+                        },
                         partitions,
                     ));
                 }
@@ -116,6 +135,11 @@ impl Membership {
     /// Whether nothing has called for a rejoin.
     pub(super) fn is_stable(&self) -> bool {
         self.signal.state.load(Ordering::Acquire) == STABLE
+    }
+
+    /// Whether the coordinator no longer knows the member, and may have given its partitions away.
+    pub(super) fn is_lost(&self) -> bool {
+        self.signal.state.load(Ordering::Acquire) == LOST
     }
 
     /// Wakes when [`Membership::is_stable`] may have changed.
@@ -162,11 +186,20 @@ async fn try_join(
     config: &ConsumerConfig,
     group: &str,
     subscription: &Subscription,
+    sticky_data: &Bytes,
     member_id: &mut String,
 ) -> Result<(i32, i32, Vec<TopicPartition>), ClientError> {
     let node = client.find_coordinator(CoordinatorKind::Group, group).await?;
     let connection = client.connection(node).await?;
-    let metadata = subscription.encode();
+    let metadata = |assignor: Assignor| {
+        let user_data = match assignor {
+            Assignor::Sticky => Some(sticky_data.clone()),
+            // the generation alone
+            Assignor::CooperativeSticky => Some(Bytes::copy_from_slice(&subscription.generation.to_be_bytes())),
+            Assignor::Range | Assignor::RoundRobin => None,
+        };
+        Subscription { user_data, ..subscription.clone() }.encode()
+    };
     let request = JoinGroupRequest {
         group_id: group.into(),
         session_timeout_ms: i32::try_from(config.session_timeout_ms).unwrap_or(i32::MAX),
@@ -177,11 +210,7 @@ async fn try_join(
         protocols: config
             .assignors
             .iter()
-            .map(|a| JoinGroupRequestProtocol {
-                name: a.name().into(),
-                metadata: metadata.clone(),
-                ..Default::default()
-            })
+            .map(|a| JoinGroupRequestProtocol { name: a.name().into(), metadata: metadata(*a), ..Default::default() })
             .collect(),
         ..Default::default()
     };
@@ -222,11 +251,20 @@ async fn lead(client: &Client, joined: &JoinGroupResponse) -> Result<Vec<SyncGro
     let members: Vec<Member> = joined
         .members
         .iter()
-        .map(|m| Member {
-            member_id: m.member_id.clone(),
-            group_instance_id: m.group_instance_id.clone(),
+        .map(|m| {
             // a member whose bytes are unreadable gets nothing; the others go on
-            topics: Subscription::decode(m.metadata.clone()).unwrap_or_default().topics,
+            let told = Subscription::decode(m.metadata.clone()).unwrap_or_default();
+            let (owned, generation) = match (assignor, told.user_data) {
+                (Assignor::Sticky, Some(data)) => decode_sticky(data).unwrap_or_default(),
+                _ => (told.owned_partitions, told.generation),
+            };
+            Member {
+                member_id: m.member_id.clone(),
+                group_instance_id: m.group_instance_id.clone(),
+                topics: told.topics,
+                owned,
+                generation,
+            }
         })
         .collect();
     let topics: BTreeSet<String> = members.iter().flat_map(|m| m.topics.iter().cloned()).collect();

@@ -5,8 +5,10 @@
 
 pub mod assignor;
 mod fetch;
+mod following;
 mod group;
 pub mod protocol;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use milena_common::TopicPartition;
+use milena_common::{Clock, SystemClock, TopicPartition};
 use milena_protocol::ErrorCode;
 use tokio::time::Instant;
 
@@ -24,9 +26,14 @@ use crate::admin::{CommittedOffset, OffsetSpec};
 use crate::cluster::Client;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+use crate::producer::GroupMetadata;
 use assignor::Assignor;
 use fetch::Fetched;
 use group::Membership;
+use session::Session;
+
+/// How many changes of the assignment are kept for a caller that does not ask for them.
+const MAX_UNSEEN_EVENTS: usize = 64;
 
 /// Where to start when there is no committed offset, or it is gone (`auto.offset.reset`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub enum OffsetReset {
     Latest,
     /// Tell the caller.
     None,
+    /// The first record of the last so many milliseconds (KIP-1106).
+    ByDuration(u64),
 }
 
 /// Settings of a consumer, by Kafka's names. Times in milliseconds, sizes in bytes.
@@ -64,6 +73,10 @@ pub struct ConsumerConfig {
     pub assignors: Vec<Assignor>,
     /// `allow.auto.create.topics`.
     pub allow_auto_create_topics: bool,
+    /// `group.protocol=consumer`: the coordinator assigns (KIP-848).
+    pub consumer_protocol: bool,
+    /// `group.remote.assignor`: the name of the coordinator's assignor to use.
+    pub remote_assignor: Option<String>,
 }
 
 impl Default for ConsumerConfig {
@@ -85,8 +98,10 @@ impl Default for ConsumerConfig {
             max_poll_records: 500,
             read_committed: false,
             check_crcs: true,
-            assignors: vec![Assignor::Range, Assignor::RoundRobin],
+            assignors: vec![Assignor::Range, Assignor::CooperativeSticky],
             allow_auto_create_topics: true,
+            consumer_protocol: false,
+            remote_assignor: None,
         }
     }
 }
@@ -125,6 +140,14 @@ enum Subscription {
     Matching(Arc<dyn Fn(&str) -> bool + Send + Sync>),
 }
 
+/// A change of what a member of a group reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RebalanceEvent {
+    /// New partitions; none when a rebalance brought nothing new.
+    Assigned(Vec<TopicPartition>),
+    Revoked(Vec<TopicPartition>),
+}
+
 #[derive(Default)]
 struct PartitionState {
     /// The next offset to hand out; `None` until it is known.
@@ -150,6 +173,8 @@ pub struct Consumer {
     subscription: Subscription,
     partitions: BTreeMap<TopicPartition, PartitionState>,
     membership: Option<Membership>,
+    /// In a group of the consumer protocol.
+    session: Option<Session>,
     in_flight: FuturesUnordered<BoxFuture<'static, Fetched>>,
     busy_nodes: HashSet<i32>,
     last_commit: Instant,
@@ -158,6 +183,7 @@ pub struct Consumer {
     /// The partition whose records go out next, so that all get their turn.
     turn: Option<TopicPartition>,
     generations: u64,
+    events: VecDeque<RebalanceEvent>,
 }
 
 impl Consumer {
@@ -173,12 +199,14 @@ impl Consumer {
             subscription: Subscription::Nothing,
             partitions: BTreeMap::new(),
             membership: None,
+            session: None,
             in_flight: FuturesUnordered::new(),
             busy_nodes: HashSet::new(),
             last_commit: Instant::now(),
             seen_topics: BTreeMap::new(),
             turn: None,
             generations: 0,
+            events: VecDeque::new(),
         })
     }
 
@@ -276,7 +304,8 @@ impl Consumer {
                 return Ok(records);
             }
             let wake = self.next_wake().min(deadline);
-            let changed = self.membership.as_ref().map(Membership::changed);
+            let changed =
+                self.membership.as_ref().map(Membership::changed).or(self.session.as_ref().map(Session::changed));
             tokio::select! {
                 Some(fetched) = self.in_flight.next(), if !self.in_flight.is_empty() => self.on_fetched(fetched)?,
                 () = async { match changed { Some(changed) => changed.notified().await, None => std::future::pending().await } } => {}
@@ -304,7 +333,9 @@ impl Consumer {
         }
         let group = self.need_group()?.to_string();
         let instance = self.config.group_instance_id.clone();
-        let member = self.membership.as_ref().map(|m| (m.member_id(), m.generation(), instance.as_deref()));
+        let of_session = self.session.as_ref().map(|s| (s.member_id(), s.epoch(), instance.as_deref()));
+        let member =
+            self.membership.as_ref().map(|m| (m.member_id(), m.generation(), instance.as_deref())).or(of_session);
         let results = self.client.commit_offsets(&group, member, &moved).await?;
         for (tp, result) in results {
             result?;
@@ -323,6 +354,9 @@ impl Consumer {
         let committed = if self.commits_automatically() { self.commit().await } else { Ok(()) };
         if let Some(membership) = self.membership.take() {
             membership.leave(&self.client, &self.config).await;
+        }
+        if let Some(session) = self.session.take() {
+            session.leave().await;
         }
         committed
     }
@@ -345,54 +379,28 @@ impl Consumer {
         }
     }
 
-    /// Joins the group when the subscription asks for it and the member is not in a stable generation.
-    async fn join_if_needed(&mut self) -> Result<(), ClientError> {
-        if matches!(self.subscription, Subscription::Nothing | Subscription::Partitions) {
-            return Ok(());
-        }
-        if let Some(membership) = &self.membership
-            && membership.is_stable()
-        {
-            return Ok(());
-        }
-        let group = self.need_group()?.to_string();
-        if self.membership.is_some() && self.commits_automatically() {
-            // what was handed out belongs to us until the new generation starts
-            if let Err(error) = self.commit().await {
-                tracing::warn!(target: "org.apache.kafka.clients.consumer.internals.ConsumerCoordinator", "commit before rejoining failed: {error}");
-            }
-        }
-        self.look_at_topics().await?;
-        let topics: Vec<String> = match &self.subscription {
-            Subscription::Topics(topics) => topics.iter().cloned().collect(),
-            _ => self.seen_topics.keys().cloned().collect(),
-        };
-        let previous = self.membership.take();
-        let owned = self.assignment();
-        let (membership, partitions) =
-            Membership::join(&self.client, &self.config, &group, topics, owned, previous).await?;
-        self.membership = Some(membership);
-        self.set_partitions(&partitions);
-        Ok(())
+    /// The next change of what this member reads that the caller has not been told of.
+    pub fn next_event(&mut self) -> Option<RebalanceEvent> {
+        self.events.pop_front()
     }
 
-    /// Whether the error only means that the member has to join again.
-    fn on_group_error(&mut self, error: &ClientError) -> bool {
-        match error.code() {
-            Some(ErrorCode::RebalanceInProgress | ErrorCode::IllegalGeneration) => {
-                if let Some(membership) = &self.membership {
-                    membership.rejoin(false);
-                }
-                true
-            }
-            Some(ErrorCode::UnknownMemberId) => {
-                if let Some(membership) = &self.membership {
-                    membership.rejoin(true);
-                }
-                true
-            }
-            _ => false,
-        }
+    /// Who this member is in its group, for a transaction that commits its offsets; none outside a group.
+    pub fn group_metadata(&self) -> Option<GroupMetadata> {
+        let group_id = self.config.group_id.clone()?;
+        Some(GroupMetadata {
+            group_id,
+            generation: match (&self.membership, &self.session) {
+                (Some(membership), _) => membership.generation(),
+                (None, Some(session)) => session.epoch(),
+                (None, None) => -1,
+            },
+            member_id: match (&self.membership, &self.session) {
+                (Some(membership), _) => membership.member_id().to_string(),
+                (None, Some(session)) => session.member_id().to_string(),
+                (None, None) => String::new(),
+            },
+            group_instance_id: self.config.group_instance_id.clone(),
+        })
     }
 
     /// Keeps what stays, forgets what went, starts what came without a position.
@@ -416,6 +424,9 @@ impl Consumer {
             && let Some(membership) = &self.membership
         {
             membership.rejoin(false);
+        }
+        if let Some(session) = &self.session {
+            session.subscribe(self.subscribed_topics());
         }
         Ok(())
     }
@@ -498,6 +509,10 @@ impl Consumer {
                 continue;
             };
             match result {
+                // no record is that new: whatever comes next
+                Ok(found) if found.offset < 0 && state.reset != Some(OffsetSpec::Latest) => {
+                    state.reset = Some(OffsetSpec::Latest);
+                }
                 Ok(found) => {
                     let offset = found.offset.max(0);
                     state.position = Some(offset);
@@ -625,6 +640,10 @@ fn reset_spec(config: &ConsumerConfig, tp: &TopicPartition) -> Result<OffsetSpec
     match config.auto_offset_reset {
         OffsetReset::Earliest => Ok(OffsetSpec::Earliest),
         OffsetReset::Latest => Ok(OffsetSpec::Latest),
+        OffsetReset::ByDuration(ms) => {
+            let now_ms = SystemClock.now().wall_ms;
+            Ok(OffsetSpec::Timestamp(now_ms.saturating_sub(i64::try_from(ms).unwrap_or(i64::MAX))))
+        }
         OffsetReset::None => Err(ClientError::Api {
             code: ErrorCode::OffsetOutOfRange,
             message: Some(format!("Undefined offset with no reset policy for partitions: [{tp}]")),

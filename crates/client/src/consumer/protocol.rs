@@ -1,7 +1,7 @@
 //! The bytes that members of a classic consumer group exchange through the coordinator: subscription and assignment.
 //!
-//! Owns Kafka's `ConsumerProtocolSubscription` and `ConsumerProtocolAssignment` (versions 0 to 3; written as version 1, which every
-//! client since 2.4 reads and older ones accept). Pure. Newer versions are read as far as they are known, as the format promises.
+//! Owns Kafka's `ConsumerProtocolSubscription` and `ConsumerProtocolAssignment` (versions 0 to 3; subscriptions are written as version 3,
+//! of which older clients read what they know). Pure. Newer versions are read as far as they are known, as the format promises.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,20 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use milena_common::TopicPartition;
 
 /// What a member asks for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
     pub topics: Vec<String>,
     pub user_data: Option<Bytes>,
     pub owned_partitions: Vec<TopicPartition>,
+    /// The generation in which the partitions were given; -1: none.
+    pub generation: i32,
+    pub rack: Option<String>,
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Subscription { topics: Vec::new(), user_data: None, owned_partitions: Vec::new(), generation: -1, rack: None }
+    }
 }
 
 /// The bytes are not what they should be.
@@ -24,13 +33,18 @@ pub struct Malformed;
 impl Subscription {
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
-        out.put_i16(1);
+        out.put_i16(3);
         put_length(&mut out, self.topics.len());
         for topic in &self.topics {
             put_string(&mut out, topic);
         }
         put_bytes(&mut out, self.user_data.as_ref());
         put_partitions(&mut out, &self.owned_partitions);
+        out.put_i32(self.generation);
+        match &self.rack {
+            Some(rack) => put_string(&mut out, rack),
+            None => out.put_i16(-1),
+        }
         out.freeze()
     }
 
@@ -42,8 +56,30 @@ impl Subscription {
         let topics = (0..count).map(|_| take_string(&mut data)).collect::<Result<_, _>>()?;
         let user_data = take_bytes(&mut data)?;
         let owned_partitions = if version >= 1 { take_partitions(&mut data)? } else { Vec::new() };
-        Ok(Subscription { topics, user_data, owned_partitions })
+        let generation = if version >= 2 { data.try_get_i32().map_err(|_| Malformed)? } else { -1 };
+        let rack = match version >= 3 && data.get(..2) != Some(&[0xff, 0xff]) {
+            true => Some(take_string(&mut data)?),
+            false => None,
+        };
+        Ok(Subscription { topics, user_data, owned_partitions, generation, rack })
     }
+}
+
+/// What a member of a `sticky` group tells of itself: what it was given last, and in which generation.
+pub fn encode_sticky(partitions: &[TopicPartition], generation: i32) -> Bytes {
+    let mut out = BytesMut::new();
+    put_partitions(&mut out, partitions);
+    out.put_i32(generation);
+    out.freeze()
+}
+
+/// Reads what [`encode_sticky`] wrote, or its older form without a generation.
+///
+/// # Errors
+/// [`Malformed`] when the bytes end too early or lengths lie.
+pub fn decode_sticky(mut data: Bytes) -> Result<(Vec<TopicPartition>, i32), Malformed> {
+    let partitions = take_partitions(&mut data)?;
+    Ok((partitions, data.try_get_i32().unwrap_or(-1)))
 }
 
 /// Writes the partitions that a member is given.
@@ -152,7 +188,11 @@ mod tests {
             topics: vec!["orders".into(), "b".into()],
             user_data: Some(Bytes::from_static(b"x")),
             owned_partitions: vec![TopicPartition::new("orders", 3)],
+            generation: 7,
+            rack: Some("r".into()),
         };
+        let bare = Subscription { rack: None, ..subscription.clone() };
+        assert_eq!(Subscription::decode(bare.encode()), Ok(bare));
         assert_eq!(Subscription::decode(subscription.encode()), Ok(subscription));
     }
 
@@ -173,6 +213,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(data in proptest::collection::vec(any::<u8>(), 0..64)) {
             let _ = Subscription::decode(Bytes::from(data.clone()));
+            let _ = decode_sticky(Bytes::from(data.clone()));
             let _ = decode_assignment(Bytes::from(data));
         }
     }

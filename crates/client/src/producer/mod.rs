@@ -1,13 +1,16 @@
 //! Writes records: gathers them into batches per partition, sends them to leaders, repeats what may be repeated.
 //!
-//! Owns the memory bound, the choice of partitions and the life of a batch. The order within a partition always holds: one batch per
-//! partition is under way at a time. With idempotence (the default, as in Kafka 3.0 and later) a repeated batch is never written twice.
-//! `accumulator` is the pure part, `sender` the one that waits for the network.
+//! Owns the memory bound, the choice of partitions and the life of a batch. A few batches of a partition are under way at a time; with
+//! idempotence (the default, as in Kafka 3.0 and later) a repeated batch is never written twice and the order within a partition always
+//! holds. `accumulator` is the pure part, `sender` the one that waits for the network, `transactions` speaks with the coordinator.
 
 mod accumulator;
+mod counts;
 mod partitioner;
 mod sender;
+mod transactions;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,9 +25,13 @@ use tokio::time::Instant;
 use crate::cluster::Client;
 use crate::config::ClientConfig;
 use crate::error::ClientError;
+use crate::metadata::Metadata;
 use accumulator::{Accumulator, Pending};
+use counts::Counts;
+use transactions::Transactions;
 
 pub use partitioner::{murmur2, partition_for_key};
+pub use transactions::GroupMetadata;
 
 /// Settings of a producer, by Kafka's names. Times in milliseconds, sizes in bytes.
 #[derive(Debug, Clone)]
@@ -50,6 +57,12 @@ pub struct ProducerConfig {
     pub buffer_memory: usize,
     /// `max.request.size`.
     pub max_request_size: usize,
+    /// `max.in.flight.requests.per.connection`; more than 5 would break the order of an idempotent producer.
+    pub max_in_flight: usize,
+    /// `transactional.id`: records are written in transactions ([`Producer::begin_transaction`]).
+    pub transactional_id: Option<String>,
+    /// `transaction.timeout.ms`: the coordinator aborts a transaction that is open longer.
+    pub transaction_timeout_ms: i32,
 }
 
 impl Default for ProducerConfig {
@@ -66,6 +79,9 @@ impl Default for ProducerConfig {
             max_block_ms: 60_000,
             buffer_memory: 32 << 20,
             max_request_size: 1 << 20,
+            max_in_flight: 5,
+            transactional_id: None,
+            transaction_timeout_ms: 60_000,
         }
     }
 }
@@ -114,6 +130,11 @@ struct Shared {
     config: ProducerConfig,
     client: Client,
     state: Mutex<Accumulator>,
+    /// `Some` with a `transactional.id`.
+    transactions: Option<Transactions>,
+    /// The partitions of topics, as of one picture of the cluster.
+    topics: Mutex<HashMap<String, Available>>,
+    counts: Counts,
     /// Something may have become ready to send.
     work: Notify,
     /// Batches were finished: memory is free, a flush may be done.
@@ -123,6 +144,15 @@ struct Shared {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, Accumulator> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn topics(&self) -> MutexGuard<'_, HashMap<String, Available>> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether batches carry a producer id and sequences.
+    fn is_idempotent(&self) -> bool {
+        self.config.acks == -1 && (self.config.idempotent || self.transactions.is_some())
     }
 }
 
@@ -135,11 +165,19 @@ impl Producer {
     pub fn new(config: ProducerConfig) -> Result<Producer, ClientError> {
         let client = Client::new(config.client.clone())?;
         let seed = SystemClock.now().wall_ms as u64 ^ u64::from(std::process::id());
-        let accumulator = Accumulator::new(config.batch_size, config.linger_ms, seed);
+        let in_flight = config.max_in_flight.min(5);
+        let accumulator = Accumulator::new(config.batch_size, config.linger_ms, in_flight, seed);
+        let transactions = config
+            .transactional_id
+            .as_ref()
+            .map(|id| Transactions::new(client.clone(), id.clone(), config.transaction_timeout_ms));
         let shared = Arc::new(Shared {
             config,
             client,
             state: Mutex::new(accumulator),
+            transactions,
+            topics: Mutex::default(),
+            counts: Counts::default(),
             work: Notify::new(),
             done: Notify::new(),
         });
@@ -157,6 +195,9 @@ impl Producer {
     /// # Errors
     /// Metadata or memory did not come within `max.block.ms`; the topic or the partition does not exist; the record is too large.
     pub async fn send(&self, record: ProducerRecord) -> Result<Delivery, ClientError> {
+        if let Some(transactions) = &self.shared.transactions {
+            transactions.may_send()?;
+        }
         let deadline = Instant::now() + Duration::from_millis(self.shared.config.max_block_ms);
         let available = self.partitions_of(&record.topic, deadline).await?;
         let size = record_size(&record);
@@ -192,7 +233,7 @@ impl Producer {
                         headers: record.headers,
                         outcome: sender,
                     };
-                    let tp = TopicPartition::new(record.topic.as_str(), partition);
+                    let tp = TopicPartition::new(available.topic.clone(), partition);
                     let now = Instant::now();
                     let expires = now + Duration::from_millis(self.shared.config.delivery_timeout_ms);
                     state.append(tp, pending, size, now, expires, &available.with_leader);
@@ -227,6 +268,16 @@ impl Producer {
         }
     }
 
+    /// What was counted so far: group, name and value, by the names of Kafka's producer.
+    pub fn metrics(&self) -> Vec<(&'static str, &'static str, f64)> {
+        let mut metrics = self.shared.counts.metrics();
+        let total = self.shared.config.buffer_memory;
+        let used = self.shared.state().buffered_bytes();
+        metrics.push(("producer-metrics", "buffer-total-bytes", total as f64));
+        metrics.push(("producer-metrics", "buffer-available-bytes", total.saturating_sub(used) as f64));
+        metrics
+    }
+
     /// Flushes, then ends.
     pub async fn close(self) {
         self.flush().await;
@@ -234,16 +285,108 @@ impl Producer {
         self.shared.work.notify_one();
     }
 
+    /// How many partitions the topic has, as metadata say; asks for them if need be.
+    ///
+    /// # Errors
+    /// They did not come within `max.block.ms`; the topic cannot be used.
+    pub async fn partition_count(&self, topic: &str) -> Result<i32, ClientError> {
+        let deadline = Instant::now() + Duration::from_millis(self.shared.config.max_block_ms);
+        Ok(self.partitions_of(topic, deadline).await?.count)
+    }
+
+    /// Takes the transactional id over from whoever had it, and ends what they left open. Called once, before the first transaction.
+    ///
+    /// # Errors
+    /// No `transactional.id` is set; the coordinator refuses.
+    pub async fn init_transactions(&self) -> Result<(), ClientError> {
+        self.transactions()?.init().await?;
+        self.shared.state().reset_sequences();
+        Ok(())
+    }
+
+    /// Begins a transaction: what is sent from now on becomes visible together, or not at all.
+    ///
+    /// # Errors
+    /// There is one already, or the id was not taken over.
+    pub fn begin_transaction(&self) -> Result<(), ClientError> {
+        self.transactions()?.begin()
+    }
+
+    /// Commits offsets of a consumer with the transaction.
+    ///
+    /// # Errors
+    /// No transaction is open; the group or the coordinator refuses.
+    pub async fn send_offsets_to_transaction(
+        &self,
+        offsets: &std::collections::BTreeMap<TopicPartition, crate::admin::CommittedOffset>,
+        group: &GroupMetadata,
+    ) -> Result<(), ClientError> {
+        self.transactions()?.add_offsets(offsets, group).await
+    }
+
+    /// Sends what is left and commits.
+    ///
+    /// # Errors
+    /// A record of the transaction was not written: only [`Producer::abort_transaction`] is left. Or the coordinator refuses.
+    pub async fn commit_transaction(&self) -> Result<(), ClientError> {
+        self.flush().await;
+        if self.transactions()?.end(true).await? {
+            self.shared.state().reset_sequences();
+        }
+        Ok(())
+    }
+
+    /// Gives up what is not sent and aborts.
+    ///
+    /// # Errors
+    /// No transaction is open, or the coordinator refuses.
+    pub async fn abort_transaction(&self) -> Result<(), ClientError> {
+        let transactions = self.transactions()?;
+        let waiting = self.shared.state().take_waiting();
+        for record in waiting.into_iter().flat_map(|batch| batch.records) {
+            let _ = record.outcome.send(Err(transactions::aborted()));
+        }
+        self.flush().await;
+        if transactions.end(false).await? {
+            self.shared.state().reset_sequences();
+        }
+        Ok(())
+    }
+
+    fn transactions(&self) -> Result<&Transactions, ClientError> {
+        self.shared.transactions.as_ref().ok_or_else(|| {
+            ClientError::InvalidConfig(
+                "Cannot use transactional methods without enabling transactions by setting the transactional.id configuration property".into(),
+            )
+        })
+    }
+
     async fn partitions_of(&self, topic: &str, deadline: Instant) -> Result<Available, ClientError> {
         let client = &self.shared.client;
         for attempt in 0.. {
             let picture = client.metadata();
+            if attempt == 0
+                && !client.metadata_is_old()
+                && let Some(known) = self.shared.topics().get(topic)
+                && Arc::ptr_eq(&known.picture, &picture)
+            {
+                return Ok(known.clone());
+            }
             let known = picture.topics.get(topic);
             if let Some(found) = known.filter(|t| !t.partitions.is_empty())
                 && !(attempt == 0 && client.metadata_is_old())
             {
                 let with_leader = found.partitions.iter().filter(|p| p.leader.is_some()).map(|p| p.partition).collect();
-                return Ok(Available { count: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX), with_leader });
+                let available = Available {
+                    topic: topic.into(),
+                    count: i32::try_from(found.partitions.len()).unwrap_or(i32::MAX),
+                    with_leader,
+                    picture: picture.clone(),
+                };
+                let mut topics = self.shared.topics();
+                topics.retain(|_, known| Arc::ptr_eq(&known.picture, &picture));
+                topics.insert(topic.to_string(), available.clone());
+                return Ok(available);
             }
             if attempt > 0
                 && let Some(found) = known
@@ -295,9 +438,14 @@ impl Drop for Producer {
     }
 }
 
+/// The partitions of a topic that records can go to.
+#[derive(Clone)]
 struct Available {
+    topic: Arc<str>,
     count: i32,
-    with_leader: Vec<i32>,
+    with_leader: Arc<[i32]>,
+    /// What this was taken from.
+    picture: Arc<Metadata>,
 }
 
 /// An upper bound of the bytes that a record takes in a batch.

@@ -3,12 +3,15 @@
 //! One request per broker and round holds one batch per partition. Errors decide: tell the caller, or send again after new metadata
 //! and a pause. An idempotent producer takes a new identity when the broker no longer knows its sequence.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use milena_common::TopicPartition;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::{InitProducerIdRequest, ProduceRequest, produce_request as produce};
@@ -29,58 +32,103 @@ struct Answer {
     result: Result<(i64, i64), ClientError>,
 }
 
+/// A request under way: the broker it goes to, and in the end what became of its batches.
+type UnderWay = FuturesUnordered<BoxFuture<'static, (Option<i32>, Vec<Answer>)>>;
+
 /// Runs until the producer is closed and everything is answered.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut identity: Option<(i64, i16)> = None;
+    let mut requests = UnderWay::new();
+    let mut busy: HashMap<i32, usize> = HashMap::new();
+    // a new identity is taken only when nothing with the old one is under way
+    let mut lost_identity = false;
     loop {
-        let (mut ready, next) = {
+        if lost_identity && requests.is_empty() {
+            lost_identity = false;
+            identity = None;
+            shared.state().reset_sequences();
+        }
+        let (ready, next) = if lost_identity {
+            (Vec::new(), None)
+        } else {
+            let picture = shared.client.metadata();
+            let may_go = |tp: &TopicPartition| {
+                let leader = picture.leader(&tp.topic, tp.partition).unwrap_or(-1);
+                busy.get(&leader).is_none_or(|count| *count < shared.config.max_in_flight)
+            };
             let mut state = shared.state();
             if state.is_closed() && state.is_empty() {
                 return;
             }
-            state.take_ready(Instant::now())
+            state.take_ready(Instant::now(), may_go)
         };
         if ready.is_empty() {
             let at = next.unwrap_or_else(|| Instant::now() + IDLE);
-            let _ = tokio::time::timeout_at(at, shared.work.notified()).await;
-            continue;
-        }
-        if shared.config.idempotent && shared.config.acks == -1 && identity.is_none() {
-            match new_identity(&shared).await {
-                Ok(fresh) => identity = Some(fresh),
-                Err(error) => {
-                    for batch in ready {
-                        settle(&shared, Answer { batch, result: Err(error.clone()) });
+            tokio::select! {
+                Some((leader, answers)) = requests.next(), if !requests.is_empty() => {
+                    if let Some(count) = busy.get_mut(&leader.unwrap_or(-1)) {
+                        *count = count.saturating_sub(1);
+                    }
+                    for answer in answers {
+                        lost_identity |= settle(&shared, answer);
                     }
                     shared.done.notify_waiters();
-                    continue;
+                }
+                () = news(&shared, at) => {}
+            }
+            continue;
+        }
+        shared.counts.on_batches(&ready);
+        match prepare(&shared, &mut identity, ready).await {
+            Ok(batches) => {
+                for (leader, batches) in group_by_leader(&shared, batches).await {
+                    *busy.entry(leader.unwrap_or(-1)).or_default() += 1;
+                    shared.counts.requests.fetch_add(1, Ordering::Relaxed);
+                    let shared = shared.clone();
+                    requests.push(Box::pin(async move { (leader, send(&shared, leader, batches).await) }));
                 }
             }
-        }
-        if let Some((id, epoch)) = identity {
-            let mut state = shared.state();
-            for batch in ready.iter_mut().filter(|batch| batch.identity.is_none()) {
-                let sequence = state.next_sequence(&batch.tp, batch.records.len());
-                batch.identity = Some((id, epoch, sequence));
+            Err((batches, error)) => {
+                for batch in batches {
+                    lost_identity |= settle(&shared, Answer { batch, result: Err(error.clone()) });
+                }
+                shared.done.notify_waiters();
             }
         }
-        let by_leader = group_by_leader(&shared, ready).await;
-        let mut requests: Vec<BoxFuture<'_, Vec<Answer>>> = Vec::new();
-        for (leader, batches) in by_leader {
-            requests.push(Box::pin(send(&shared, leader, batches)));
-        }
-        let mut lost_identity = false;
-        for answers in futures_util::future::join_all(requests).await {
-            for answer in answers {
-                lost_identity |= settle(&shared, answer);
-            }
-        }
-        if lost_identity {
-            identity = None;
-            shared.state().reset_sequences();
-        }
-        shared.done.notify_waiters();
     }
+}
+
+/// Waits until something new is there to be sent, or until `at`.
+async fn news(shared: &Shared, at: Instant) {
+    let _ = tokio::time::timeout_at(at, shared.work.notified()).await;
+}
+
+/// Gives batches their identity and sequences, and has their partitions be part of the transaction.
+async fn prepare(
+    shared: &Shared,
+    identity: &mut Option<(i64, i16)>,
+    mut batches: Vec<Batch>,
+) -> Result<Vec<Batch>, (Vec<Batch>, ClientError)> {
+    if let Some(transactions) = &shared.transactions {
+        let partitions: Vec<TopicPartition> = batches.iter().map(|batch| batch.tp.clone()).collect();
+        if let Err(error) = transactions.add_partitions(&partitions).await {
+            return Err((batches, error));
+        }
+        *identity = Some(transactions.identity().0);
+    } else if shared.is_idempotent() && identity.is_none() {
+        match new_identity(shared).await {
+            Ok(fresh) => *identity = Some(fresh),
+            Err(error) => return Err((batches, error)),
+        }
+    }
+    if let Some((id, epoch)) = *identity {
+        let mut state = shared.state();
+        for batch in batches.iter_mut().filter(|batch| batch.identity.is_none()) {
+            let sequence = state.next_sequence(&batch.tp, batch.records.len());
+            batch.identity = Some((id, epoch, sequence));
+        }
+    }
+    Ok(batches)
 }
 
 async fn new_identity(shared: &Shared) -> Result<(i64, i16), ClientError> {
@@ -173,8 +221,9 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
             ..Default::default()
         });
     }
+    let transactions = shared.transactions.as_ref();
     let request = ProduceRequest {
-        transactional_id: None,
+        transactional_id: transactions.map(|transactions| transactions.id().to_string()),
         acks: shared.config.acks,
         timeout_ms: i32::try_from(shared.config.client.request_timeout_ms).unwrap_or(i32::MAX),
         topic_data: topics
@@ -188,8 +237,9 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
         ..Default::default()
     };
     let connection = shared.client.connection(leader).await?;
-    // from version 13 on topics go by id; names serve every broker
-    let version = connection.version_of::<ProduceRequest>(12)?;
+    // from version 13 on topics go by id, and names serve every broker; version 12 adds partitions to the transaction by itself
+    let newest = if transactions.is_some_and(|transactions| !transactions.identity().1) { 11 } else { 12 };
+    let version = connection.version_of::<ProduceRequest>(newest)?;
     if shared.config.acks == 0 {
         connection.send_only_at(&request, version).await?;
         return Ok(batches.iter().map(|batch| (batch.tp.clone(), Ok((-1, -1)))).collect());
@@ -212,7 +262,7 @@ async fn exchange(shared: &Shared, leader: i32, batches: &[Batch]) -> Result<Res
 fn build(shared: &Shared, batch: &Batch) -> Result<Bytes, ClientError> {
     let mut builder = BatchBuilder::new(shared.config.compression);
     if let Some((id, epoch, sequence)) = batch.identity {
-        builder = builder.with_producer(id, epoch, sequence);
+        builder = builder.with_producer(id, epoch, sequence).with_transactional(shared.transactions.is_some());
     }
     for record in &batch.records {
         let headers: Vec<_> = record
@@ -233,13 +283,13 @@ fn settle(shared: &Shared, answer: Answer) -> bool {
     let tp = batch.tp.clone();
     let error = match result {
         Ok((base_offset, append_time)) => {
-            shared.state().finish(&tp, batch.size);
+            finish(shared, &batch);
             deliver(batch, base_offset, append_time);
             return false;
         }
         // the broker has it already, but no longer knows where
         Err(error) if error.code() == Some(ErrorCode::DuplicateSequenceNumber) => {
-            shared.state().finish(&tp, batch.size);
+            finish(shared, &batch);
             deliver(batch, -1, -1);
             return false;
         }
@@ -250,20 +300,38 @@ fn settle(shared: &Shared, answer: Answer) -> bool {
     }
     let now = Instant::now();
     let unanswered = matches!(error, ClientError::Timeout(_));
-    if (error.is_retriable() || unanswered) && batch.attempts < shared.config.retries && now < batch.expires {
+    // a batch before this one failed: once that is written, this one can be
+    let early = error.code() == Some(ErrorCode::OutOfOrderSequenceNumber)
+        && batch.identity.is_some_and(|(_, _, sequence)| !shared.state().is_next(&tp, sequence));
+    if (error.is_retriable() || unanswered || early) && batch.attempts < shared.config.retries && now < batch.expires {
         let pause = shared.client.config().backoff(batch.attempts);
         tracing::warn!(target: "org.apache.kafka.clients.producer.internals.Sender",
             "got error produce response on topic-partition {tp}, retrying ({} attempts left): {error}",
             shared.config.retries - batch.attempts - 1);
+        shared.counts.retries.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
         shared.state().put_back(batch, now + pause);
         return false;
     }
     shared.state().finish(&tp, batch.size);
+    shared.counts.errors.fetch_add(batch.records.len() as u64, Ordering::Relaxed);
     for record in batch.records {
         let _ = record.outcome.send(Err(error.clone()));
     }
+    if let Some(transactions) = &shared.transactions {
+        // the identity belongs to the coordinator: aborting renews it
+        transactions.on_error(&error);
+        return false;
+    }
     // whatever the reason, the sequence now has a hole that only a new identity can close
     batch.identity.is_some()
+}
+
+fn finish(shared: &Shared, batch: &Batch) {
+    let mut state = shared.state();
+    if let Some((_, _, sequence)) = batch.identity {
+        state.acknowledge(&batch.tp, sequence, batch.records.len());
+    }
+    state.finish(&batch.tp, batch.size);
 }
 
 fn deliver(batch: Batch, base_offset: i64, append_time: i64) {

@@ -203,6 +203,7 @@ config_def! {
     "metrics.num.samples" => metrics_num_samples: i32 = "2", AtLeast(1), ReadOnly Public idle, "Samples kept for a metric.";
     "metrics.recording.level" => metrics_recording_level: String = "INFO", Any, ReadOnly Public idle, "How much is measured: INFO, DEBUG or TRACE.";
     "metrics.sample.window.ms" => metrics_sample_window_ms: i64 = "30000", AtLeast(1), ReadOnly Public idle, "Length of one such sample.";
+    "milena.metrics.listen" => milena_metrics_listen: Option<String> = null, Any, ReadOnly Milena live, "Where the metrics can be read over HTTP, as host:port: /metrics in the Prometheus text format with the names of the JMX exporter, /jmx by MBean name. Nowhere by default.";
     "milena.telemetry.otlp.endpoint" => milena_telemetry_otlp_endpoint: Option<String> = null, Any, ReadOnly Milena live, "Where the metrics go that clients push (KIP-714): http://host:port of a collector (OTLP over HTTP, in protobuf; /v1/metrics if no path is given), or file:/path for one line of JSON per push. Without it no client is asked for metrics.";
     "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public live, "In-sync replicas without which acks=all is refused.";
     "node.id" => node_id: i32 = "-1", Any, ReadOnly Public live, "Number of this node, different on every node.";

@@ -164,9 +164,29 @@ pub fn broker(layers: BrokerLayers<'_>, names: Option<&[String]>) -> Vec<ConfigE
     entries
 }
 
+/// Quotas of replication that are set at run time only, by whoever moves partitions; they have no place in a file.
+const REPLICATION_QUOTAS: [&str; 3] = [
+    "leader.replication.throttled.rate",
+    "follower.replication.throttled.rate",
+    "replica.alter.log.dirs.io.max.bytes.per.second",
+];
+
 /// A key that is not in the table: a known one under a listener's prefix, or somebody else's. Nobody knows whether the latter
 /// is a secret, so its value is not shown.
 fn foreign_entry(layers: BrokerLayers<'_>, name: &str) -> ConfigEntry {
+    if REPLICATION_QUOTAS.contains(&name) {
+        let synonyms = layers.synonyms(name, &[name], false);
+        return ConfigEntry {
+            name: name.to_owned(),
+            value: layers.value(name).map(str::to_owned),
+            source: synonyms.first().map_or(ConfigSource::StaticBroker, |s| s.source),
+            read_only: false,
+            sensitive: false,
+            ty: Some(Type::Long),
+            doc: None,
+            synonyms,
+        };
+    }
     let base = dynamic::base_key(name);
     let key = BrokerConfig::key(base);
     let sensitive = key.is_none_or(|k| k.sensitive());

@@ -38,6 +38,15 @@ impl ConsumerProtocolAssignment {
     }
 }
 
+impl ConsumerProtocolAssignment {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("assignedPartitions"); j.open('['); for item in self.assigned_partitions.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("userData"); match &self.user_data { None => j.null(), Some(inner) => { j.bytes(&inner); } }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartition {
     pub topic: String,
@@ -70,4 +79,14 @@ impl TopicPartition {
     }
 }
 
+impl TopicPartition {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topic"); j.string(&self.topic);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerProtocolAssignment, 0, 3, None }
+crate::json::to_json! { ConsumerProtocolAssignment }

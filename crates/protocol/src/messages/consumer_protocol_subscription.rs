@@ -53,6 +53,18 @@ impl ConsumerProtocolSubscription {
     }
 }
 
+impl ConsumerProtocolSubscription {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topics"); j.open('['); for item in self.topics.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("userData"); match &self.user_data { None => j.null(), Some(inner) => { j.bytes(&inner); } }
+        if version >= 1 { j.key("ownedPartitions"); j.open('['); for item in self.owned_partitions.iter() { j.next(); item.show(j, version); } j.close(']'); }
+        if version >= 2 { j.key("generationId"); j.number(self.generation_id); }
+        if version >= 3 { j.key("rackId"); match &self.rack_id { None => j.null(), Some(inner) => { j.string(&inner); } } }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartition {
     /// Versions 1-3.
@@ -87,4 +99,14 @@ impl TopicPartition {
     }
 }
 
+impl TopicPartition {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        if version >= 1 { j.key("topic"); j.string(&self.topic); }
+        if version >= 1 { j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']'); }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerProtocolSubscription, 0, 3, None }
+crate::json::to_json! { ConsumerProtocolSubscription }

@@ -194,13 +194,13 @@ impl Reader {
     }
 
     /// A tag and the bytes of its field. The field reads on this reader's memory: give it back with [`Reader::end_tagged`].
-    pub(crate) fn get_tagged(&mut self) -> Result<(u32, Reader), DecodeError> {
+    pub fn get_tagged(&mut self) -> Result<(u32, Reader), DecodeError> {
         let tag = self.get_uvarint()?;
         let length = self.get_uvarint()? as usize;
         Ok((tag, Reader { bytes: self.take(length)?, memory: self.memory }))
     }
 
-    pub(crate) fn end_tagged(&mut self, field: &Reader) {
+    pub fn end_tagged(&mut self, field: &Reader) {
         self.memory = field.memory;
     }
 

@@ -34,4 +34,13 @@ impl ControlRecordTypeSchema {
     }
 }
 
+impl ControlRecordTypeSchema {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("type"); j.number(self.r#type);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ControlRecordTypeSchema, 0, 0, None }
+crate::json::to_json! { ControlRecordTypeSchema }

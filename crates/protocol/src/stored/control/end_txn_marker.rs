@@ -34,4 +34,13 @@ impl EndTxnMarker {
     }
 }
 
+impl EndTxnMarker {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("coordinatorEpoch"); j.number(self.coordinator_epoch);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { EndTxnMarker, 0, 0, None }
+crate::json::to_json! { EndTxnMarker }

@@ -42,4 +42,14 @@ impl KRaftVersionRecord {
     }
 }
 
+impl KRaftVersionRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("version"); j.number(self.version);
+        j.key("kRaftVersion"); j.number(self.kraft_version);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { KRaftVersionRecord, 0, 0, Some(0) }
+crate::json::to_json! { KRaftVersionRecord }

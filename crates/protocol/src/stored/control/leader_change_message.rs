@@ -50,6 +50,17 @@ impl LeaderChangeMessage {
     }
 }
 
+impl LeaderChangeMessage {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("version"); j.number(self.version);
+        j.key("leaderId"); j.number(self.leader_id);
+        j.key("voters"); j.open('['); for item in self.voters.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("grantingVoters"); j.open('['); for item in self.granting_voters.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Voter {
     pub voter_id: i32,
@@ -87,4 +98,14 @@ impl Voter {
     }
 }
 
+impl Voter {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("voterId"); j.number(self.voter_id);
+        if version >= 1 { j.key("voterDirectoryId"); j.uuid(self.voter_directory_id); }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { LeaderChangeMessage, 0, 1, Some(0) }
+crate::json::to_json! { LeaderChangeMessage }

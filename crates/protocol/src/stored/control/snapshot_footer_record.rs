@@ -38,4 +38,13 @@ impl SnapshotFooterRecord {
     }
 }
 
+impl SnapshotFooterRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("version"); j.number(self.version);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { SnapshotFooterRecord, 0, 0, Some(0) }
+crate::json::to_json! { SnapshotFooterRecord }

@@ -42,4 +42,14 @@ impl SnapshotHeaderRecord {
     }
 }
 
+impl SnapshotHeaderRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("version"); j.number(self.version);
+        j.key("lastContainedLogTimestamp"); j.number(self.last_contained_log_timestamp);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { SnapshotHeaderRecord, 0, 0, Some(0) }
+crate::json::to_json! { SnapshotHeaderRecord }

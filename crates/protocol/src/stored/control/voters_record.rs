@@ -42,6 +42,15 @@ impl VotersRecord {
     }
 }
 
+impl VotersRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("version"); j.number(self.version);
+        j.key("voters"); j.open('['); for item in self.voters.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Voter {
     pub voter_id: i32,
@@ -86,6 +95,17 @@ impl Voter {
     }
 }
 
+impl Voter {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("voterId"); j.number(self.voter_id);
+        j.key("voterDirectoryId"); j.uuid(self.voter_directory_id);
+        j.key("endpoints"); j.open('['); for item in self.endpoints.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("kRaftVersionFeature"); self.kraft_version_feature.show(j, version);
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     pub name: String,
@@ -126,6 +146,16 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("host"); j.string(&self.host);
+        j.key("port"); j.number(self.port);
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct KRaftVersionFeature {
     pub min_supported_version: i16,
@@ -162,4 +192,14 @@ impl KRaftVersionFeature {
     }
 }
 
+impl KRaftVersionFeature {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("minSupportedVersion"); j.number(self.min_supported_version);
+        j.key("maxSupportedVersion"); j.number(self.max_supported_version);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { VotersRecord, 0, 0, Some(0) }
+crate::json::to_json! { VotersRecord }

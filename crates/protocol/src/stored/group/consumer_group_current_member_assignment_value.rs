@@ -54,6 +54,18 @@ impl ConsumerGroupCurrentMemberAssignmentValue {
     }
 }
 
+impl ConsumerGroupCurrentMemberAssignmentValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("memberEpoch"); j.number(self.member_epoch);
+        j.key("previousMemberEpoch"); j.number(self.previous_member_epoch);
+        j.key("state"); j.number(self.state);
+        j.key("assignedPartitions"); j.open('['); for item in self.assigned_partitions.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("partitionsPendingRevocation"); j.open('['); for item in self.partitions_pending_revocation.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
@@ -103,4 +115,15 @@ impl TopicPartitions {
     }
 }
 
+impl TopicPartitions {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        if self.assignment_epochs.as_ref().is_none_or(|v| !v.is_empty()) { j.key("assignmentEpochs"); match &self.assignment_epochs { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupCurrentMemberAssignmentValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupCurrentMemberAssignmentValue }

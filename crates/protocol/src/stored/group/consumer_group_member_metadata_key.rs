@@ -38,4 +38,14 @@ impl ConsumerGroupMemberMetadataKey {
     }
 }
 
+impl ConsumerGroupMemberMetadataKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("groupId"); j.string(&self.group_id);
+        j.key("memberId"); j.string(&self.member_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupMemberMetadataKey, 0, 0, None }
+crate::json::to_json! { ConsumerGroupMemberMetadataKey }

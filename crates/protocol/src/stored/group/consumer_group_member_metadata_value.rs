@@ -79,6 +79,22 @@ impl ConsumerGroupMemberMetadataValue {
     }
 }
 
+impl ConsumerGroupMemberMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("instanceId"); match &self.instance_id { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("rackId"); match &self.rack_id { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("clientId"); j.string(&self.client_id);
+        j.key("clientHost"); j.string(&self.client_host);
+        j.key("subscribedTopicNames"); j.open('['); for item in self.subscribed_topic_names.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("subscribedTopicRegex"); match &self.subscribed_topic_regex { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("rebalanceTimeoutMs"); j.number(self.rebalance_timeout_ms);
+        j.key("serverAssignor"); match &self.server_assignor { None => j.null(), Some(inner) => { j.string(&inner); } }
+        if self.classic_member_metadata != Some(ClassicMemberMetadata::default()) { j.key("classicMemberMetadata"); match &self.classic_member_metadata { None => j.null(), Some(inner) => { inner.show(j, version); } } }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClassicMemberMetadata {
     pub session_timeout_ms: i32,
@@ -112,6 +128,15 @@ impl ClassicMemberMetadata {
         m.supported_protocols = { let n = r.get_array_len(flexible, 3)?; { let mut items = r.vec_for(n)?; for _ in 0..n { items.push(ClassicProtocol::read(r, version)?); } items } };
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
+    }
+}
+
+impl ClassicMemberMetadata {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("sessionTimeoutMs"); j.number(self.session_timeout_ms);
+        j.key("supportedProtocols"); j.open('['); for item in self.supported_protocols.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
     }
 }
 
@@ -151,4 +176,14 @@ impl ClassicProtocol {
     }
 }
 
+impl ClassicProtocol {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("metadata"); j.bytes(&self.metadata);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupMemberMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupMemberMetadataValue }

@@ -51,4 +51,14 @@ impl ConsumerGroupMetadataValue {
     }
 }
 
+impl ConsumerGroupMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("epoch"); j.number(self.epoch);
+        if self.metadata_hash != 0 { j.key("metadataHash"); j.number(self.metadata_hash); }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupMetadataValue }

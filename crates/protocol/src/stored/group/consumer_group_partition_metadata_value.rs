@@ -38,6 +38,14 @@ impl ConsumerGroupPartitionMetadataValue {
     }
 }
 
+impl ConsumerGroupPartitionMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topics"); j.open('['); for item in self.topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicMetadata {
     pub topic_id: Uuid,
@@ -82,6 +90,17 @@ impl TopicMetadata {
     }
 }
 
+impl TopicMetadata {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("topicName"); j.string(&self.topic_name);
+        j.key("numPartitions"); j.number(self.num_partitions);
+        j.key("partitionMetadata"); j.open('['); for item in self.partition_metadata.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionMetadata {
     pub partition: i32,
@@ -118,4 +137,14 @@ impl PartitionMetadata {
     }
 }
 
+impl PartitionMetadata {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("partition"); j.number(self.partition);
+        j.key("racks"); j.open('['); for item in self.racks.iter() { j.next(); j.string(&item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupPartitionMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupPartitionMetadataValue }

@@ -38,4 +38,14 @@ impl ConsumerGroupRegularExpressionKey {
     }
 }
 
+impl ConsumerGroupRegularExpressionKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("groupId"); j.string(&self.group_id);
+        j.key("regularExpression"); j.string(&self.regular_expression);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupRegularExpressionKey, 0, 0, None }
+crate::json::to_json! { ConsumerGroupRegularExpressionKey }

@@ -46,4 +46,15 @@ impl ConsumerGroupRegularExpressionValue {
     }
 }
 
+impl ConsumerGroupRegularExpressionValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topics"); j.open('['); for item in self.topics.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("version"); j.number(self.version);
+        j.key("timestamp"); j.number(self.timestamp);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupRegularExpressionValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupRegularExpressionValue }

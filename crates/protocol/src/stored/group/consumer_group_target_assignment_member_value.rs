@@ -38,6 +38,14 @@ impl ConsumerGroupTargetAssignmentMemberValue {
     }
 }
 
+impl ConsumerGroupTargetAssignmentMemberValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicPartitions"); j.open('['); for item in self.topic_partitions.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartition {
     pub topic_id: Uuid,
@@ -74,4 +82,14 @@ impl TopicPartition {
     }
 }
 
+impl TopicPartition {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConsumerGroupTargetAssignmentMemberValue, 0, 0, Some(0) }
+crate::json::to_json! { ConsumerGroupTargetAssignmentMemberValue }

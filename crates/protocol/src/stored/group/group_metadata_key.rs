@@ -34,4 +34,13 @@ impl GroupMetadataKey {
     }
 }
 
+impl GroupMetadataKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("group"); j.string(&self.group);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { GroupMetadataKey, 0, 0, None }
+crate::json::to_json! { GroupMetadataKey }

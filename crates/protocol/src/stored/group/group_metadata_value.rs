@@ -59,6 +59,19 @@ impl GroupMetadataValue {
     }
 }
 
+impl GroupMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("protocolType"); j.string(&self.protocol_type);
+        j.key("generation"); j.number(self.generation);
+        j.key("protocol"); match &self.protocol { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("leader"); match &self.leader { None => j.null(), Some(inner) => { j.string(&inner); } }
+        if version >= 2 { j.key("currentStateTimestamp"); j.number(self.current_state_timestamp); }
+        j.key("members"); j.open('['); for item in self.members.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct MemberMetadata {
     pub member_id: String,
@@ -121,4 +134,20 @@ impl MemberMetadata {
     }
 }
 
+impl MemberMetadata {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("memberId"); j.string(&self.member_id);
+        if version >= 3 { j.key("groupInstanceId"); match &self.group_instance_id { None => j.null(), Some(inner) => { j.string(&inner); } } }
+        j.key("clientId"); j.string(&self.client_id);
+        j.key("clientHost"); j.string(&self.client_host);
+        if version >= 1 { j.key("rebalanceTimeout"); j.number(self.rebalance_timeout); }
+        j.key("sessionTimeout"); j.number(self.session_timeout);
+        j.key("subscription"); j.bytes(&self.subscription);
+        j.key("assignment"); j.bytes(&self.assignment);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { GroupMetadataValue, 0, 4, Some(4) }
+crate::json::to_json! { GroupMetadataValue }

@@ -42,4 +42,15 @@ impl LegacyOffsetCommitKey {
     }
 }
 
+impl LegacyOffsetCommitKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("group"); j.string(&self.group);
+        j.key("topic"); j.string(&self.topic);
+        j.key("partition"); j.number(self.partition);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { LegacyOffsetCommitKey, 0, 0, None }
+crate::json::to_json! { LegacyOffsetCommitKey }

@@ -42,4 +42,15 @@ impl LegacyOffsetCommitValue {
     }
 }
 
+impl LegacyOffsetCommitValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("offset"); j.number(self.offset);
+        j.key("metadata"); j.string(&self.metadata);
+        j.key("commitTimestamp"); j.number(self.commit_timestamp);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { LegacyOffsetCommitValue, 0, 0, None }
+crate::json::to_json! { LegacyOffsetCommitValue }

@@ -181,4 +181,67 @@ impl Key {
             other => Key::Unknown(other),
         })
     }
+
+    /// The key's fields as JSON, as Kafka's tools show them; none of an unknown type.
+    pub fn to_json(&self) -> Option<String> {
+        match self {
+            Key::LegacyOffsetCommit(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::OffsetCommit(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::GroupMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupPartitionMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupMemberMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupTargetAssignmentMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupTargetAssignmentMember(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupCurrentMemberAssignment(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupMemberMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupTargetAssignmentMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupTargetAssignmentMember(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupCurrentMemberAssignment(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareGroupStatePartitionMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ConsumerGroupRegularExpression(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupMemberMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupTargetAssignmentMetadata(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupTargetAssignmentMember(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupCurrentMemberAssignment(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::StreamsGroupTopology(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::Unknown(_) => None,
+        }
+    }
+
+    /// The version of the value that stands with this key, and its fields as JSON.
+    ///
+    /// # Errors
+    /// When the bytes are not such a value.
+    pub fn value_to_json(&self, value: &Bytes) -> Result<(i16, String), DecodeError> {
+        let (version, mut r) = split_prefix(value)?;
+        let text = match self {
+            Key::LegacyOffsetCommit(_) => crate::json::ToJson::to_json(&LegacyOffsetCommitValue::decode(&mut r, version)?, version),
+            Key::OffsetCommit(_) => crate::json::ToJson::to_json(&OffsetCommitValue::decode(&mut r, version)?, version),
+            Key::GroupMetadata(_) => crate::json::ToJson::to_json(&GroupMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupMetadata(_) => crate::json::ToJson::to_json(&ConsumerGroupMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupPartitionMetadata(_) => crate::json::ToJson::to_json(&ConsumerGroupPartitionMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupMemberMetadata(_) => crate::json::ToJson::to_json(&ConsumerGroupMemberMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupTargetAssignmentMetadata(_) => crate::json::ToJson::to_json(&ConsumerGroupTargetAssignmentMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupTargetAssignmentMember(_) => crate::json::ToJson::to_json(&ConsumerGroupTargetAssignmentMemberValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupCurrentMemberAssignment(_) => crate::json::ToJson::to_json(&ConsumerGroupCurrentMemberAssignmentValue::decode(&mut r, version)?, version),
+            Key::ShareGroupMemberMetadata(_) => crate::json::ToJson::to_json(&ShareGroupMemberMetadataValue::decode(&mut r, version)?, version),
+            Key::ShareGroupMetadata(_) => crate::json::ToJson::to_json(&ShareGroupMetadataValue::decode(&mut r, version)?, version),
+            Key::ShareGroupTargetAssignmentMetadata(_) => crate::json::ToJson::to_json(&ShareGroupTargetAssignmentMetadataValue::decode(&mut r, version)?, version),
+            Key::ShareGroupTargetAssignmentMember(_) => crate::json::ToJson::to_json(&ShareGroupTargetAssignmentMemberValue::decode(&mut r, version)?, version),
+            Key::ShareGroupCurrentMemberAssignment(_) => crate::json::ToJson::to_json(&ShareGroupCurrentMemberAssignmentValue::decode(&mut r, version)?, version),
+            Key::ShareGroupStatePartitionMetadata(_) => crate::json::ToJson::to_json(&ShareGroupStatePartitionMetadataValue::decode(&mut r, version)?, version),
+            Key::ConsumerGroupRegularExpression(_) => crate::json::ToJson::to_json(&ConsumerGroupRegularExpressionValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupMetadata(_) => crate::json::ToJson::to_json(&StreamsGroupMetadataValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupMemberMetadata(_) => crate::json::ToJson::to_json(&StreamsGroupMemberMetadataValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupTargetAssignmentMetadata(_) => crate::json::ToJson::to_json(&StreamsGroupTargetAssignmentMetadataValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupTargetAssignmentMember(_) => crate::json::ToJson::to_json(&StreamsGroupTargetAssignmentMemberValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupCurrentMemberAssignment(_) => crate::json::ToJson::to_json(&StreamsGroupCurrentMemberAssignmentValue::decode(&mut r, version)?, version),
+            Key::StreamsGroupTopology(_) => crate::json::ToJson::to_json(&StreamsGroupTopologyValue::decode(&mut r, version)?, version),
+            Key::Unknown(_) => String::new(),
+        };
+        Ok((version, text))
+    }
 }

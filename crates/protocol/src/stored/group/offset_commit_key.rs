@@ -42,4 +42,15 @@ impl OffsetCommitKey {
     }
 }
 
+impl OffsetCommitKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("group"); j.string(&self.group);
+        j.key("topic"); j.string(&self.topic);
+        j.key("partition"); j.number(self.partition);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { OffsetCommitKey, 0, 0, None }
+crate::json::to_json! { OffsetCommitKey }

@@ -70,4 +70,18 @@ impl OffsetCommitValue {
     }
 }
 
+impl OffsetCommitValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("offset"); j.number(self.offset);
+        if version >= 3 { j.key("leaderEpoch"); j.number(self.leader_epoch); }
+        j.key("metadata"); j.string(&self.metadata);
+        j.key("commitTimestamp"); j.number(self.commit_timestamp);
+        if version == 1 { j.key("expireTimestamp"); j.number(self.expire_timestamp); }
+        if version >= 4 && !self.topic_id.is_zero() { j.key("topicId"); j.uuid(self.topic_id); }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { OffsetCommitValue, 0, 4, Some(4) }
+crate::json::to_json! { OffsetCommitValue }

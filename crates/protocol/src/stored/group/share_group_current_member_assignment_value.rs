@@ -50,6 +50,17 @@ impl ShareGroupCurrentMemberAssignmentValue {
     }
 }
 
+impl ShareGroupCurrentMemberAssignmentValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("memberEpoch"); j.number(self.member_epoch);
+        j.key("previousMemberEpoch"); j.number(self.previous_member_epoch);
+        j.key("state"); j.number(self.state);
+        j.key("assignedPartitions"); j.open('['); for item in self.assigned_partitions.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartitions {
     pub topic_id: Uuid,
@@ -86,4 +97,14 @@ impl TopicPartitions {
     }
 }
 
+impl TopicPartitions {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupCurrentMemberAssignmentValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareGroupCurrentMemberAssignmentValue }

@@ -50,4 +50,16 @@ impl ShareGroupMemberMetadataValue {
     }
 }
 
+impl ShareGroupMemberMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("rackId"); match &self.rack_id { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("clientId"); j.string(&self.client_id);
+        j.key("clientHost"); j.string(&self.client_host);
+        j.key("subscribedTopicNames"); j.open('['); for item in self.subscribed_topic_names.iter() { j.next(); j.string(&item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupMemberMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareGroupMemberMetadataValue }

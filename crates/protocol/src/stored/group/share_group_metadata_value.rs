@@ -42,4 +42,14 @@ impl ShareGroupMetadataValue {
     }
 }
 
+impl ShareGroupMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("epoch"); j.number(self.epoch);
+        j.key("metadataHash"); j.number(self.metadata_hash);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareGroupMetadataValue }

@@ -46,6 +46,16 @@ impl ShareGroupStatePartitionMetadataValue {
     }
 }
 
+impl ShareGroupStatePartitionMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("initializingTopics"); j.open('['); for item in self.initializing_topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("initializedTopics"); j.open('['); for item in self.initialized_topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("deletingTopics"); j.open('['); for item in self.deleting_topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicPartitionsInfo {
     pub topic_id: Uuid,
@@ -86,6 +96,16 @@ impl TopicPartitionsInfo {
     }
 }
 
+impl TopicPartitionsInfo {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("topicName"); j.string(&self.topic_name);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicInfo {
     pub topic_id: Uuid,
@@ -122,4 +142,14 @@ impl TopicInfo {
     }
 }
 
+impl TopicInfo {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("topicName"); j.string(&self.topic_name);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupStatePartitionMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareGroupStatePartitionMetadataValue }

@@ -34,4 +34,13 @@ impl ShareGroupTargetAssignmentMetadataKey {
     }
 }
 
+impl ShareGroupTargetAssignmentMetadataKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("groupId"); j.string(&self.group_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupTargetAssignmentMetadataKey, 0, 0, None }
+crate::json::to_json! { ShareGroupTargetAssignmentMetadataKey }

@@ -51,4 +51,14 @@ impl ShareGroupTargetAssignmentMetadataValue {
     }
 }
 
+impl ShareGroupTargetAssignmentMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("assignmentEpoch"); j.number(self.assignment_epoch);
+        if self.assignment_timestamp != 0 { j.key("assignmentTimestamp"); j.number(self.assignment_timestamp); }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareGroupTargetAssignmentMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareGroupTargetAssignmentMetadataValue }

@@ -70,6 +70,22 @@ impl StreamsGroupCurrentMemberAssignmentValue {
     }
 }
 
+impl StreamsGroupCurrentMemberAssignmentValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("memberEpoch"); j.number(self.member_epoch);
+        j.key("previousMemberEpoch"); j.number(self.previous_member_epoch);
+        j.key("state"); j.number(self.state);
+        j.key("activeTasks"); j.open('['); for item in self.active_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("standbyTasks"); j.open('['); for item in self.standby_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("warmupTasks"); j.open('['); for item in self.warmup_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("activeTasksPendingRevocation"); j.open('['); for item in self.active_tasks_pending_revocation.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("standbyTasksPendingRevocation"); j.open('['); for item in self.standby_tasks_pending_revocation.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("warmupTasksPendingRevocation"); j.open('['); for item in self.warmup_tasks_pending_revocation.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: String,
@@ -119,4 +135,15 @@ impl TaskIds {
     }
 }
 
+impl TaskIds {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("subtopologyId"); j.string(&self.subtopology_id);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        if self.assignment_epochs.as_ref().is_none_or(|v| !v.is_empty()) { j.key("assignmentEpochs"); match &self.assignment_epochs { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { StreamsGroupCurrentMemberAssignmentValue, 0, 0, Some(0) }
+crate::json::to_json! { StreamsGroupCurrentMemberAssignmentValue }

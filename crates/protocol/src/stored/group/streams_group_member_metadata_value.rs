@@ -70,6 +70,22 @@ impl StreamsGroupMemberMetadataValue {
     }
 }
 
+impl StreamsGroupMemberMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("instanceId"); match &self.instance_id { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("rackId"); match &self.rack_id { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("clientId"); j.string(&self.client_id);
+        j.key("clientHost"); j.string(&self.client_host);
+        j.key("rebalanceTimeoutMs"); j.number(self.rebalance_timeout_ms);
+        j.key("topologyEpoch"); j.number(self.topology_epoch);
+        j.key("processId"); j.string(&self.process_id);
+        j.key("userEndpoint"); match &self.user_endpoint { None => j.null(), Some(inner) => { inner.show(j, version); } }
+        j.key("clientTags"); j.open('['); for item in self.client_tags.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Endpoint {
     pub host: String,
@@ -103,6 +119,15 @@ impl Endpoint {
         m.port = r.get_u16()?;
         if flexible { r.skip_tagged_fields()?; }
         Ok(m)
+    }
+}
+
+impl Endpoint {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("host"); j.string(&self.host);
+        j.key("port"); j.number(self.port);
+        j.close('}');
     }
 }
 
@@ -142,4 +167,14 @@ impl KeyValue {
     }
 }
 
+impl KeyValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("key"); j.string(&self.key);
+        j.key("value"); j.string(&self.value);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { StreamsGroupMemberMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { StreamsGroupMemberMetadataValue }

@@ -60,6 +60,17 @@ impl StreamsGroupMetadataValue {
     }
 }
 
+impl StreamsGroupMetadataValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("epoch"); j.number(self.epoch);
+        j.key("metadataHash"); j.number(self.metadata_hash);
+        if self.validated_topology_epoch != -1 { j.key("validatedTopologyEpoch"); j.number(self.validated_topology_epoch); }
+        if self.last_assignment_configs.as_ref().is_none_or(|v| !v.is_empty()) { j.key("lastAssignmentConfigs"); match &self.last_assignment_configs { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); item.show(j, version); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct LastAssignmentConfig {
     pub key: String,
@@ -96,4 +107,14 @@ impl LastAssignmentConfig {
     }
 }
 
+impl LastAssignmentConfig {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("key"); j.string(&self.key);
+        j.key("value"); j.string(&self.value);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { StreamsGroupMetadataValue, 0, 0, Some(0) }
+crate::json::to_json! { StreamsGroupMetadataValue }

@@ -46,6 +46,16 @@ impl StreamsGroupTargetAssignmentMemberValue {
     }
 }
 
+impl StreamsGroupTargetAssignmentMemberValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("activeTasks"); j.open('['); for item in self.active_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("standbyTasks"); j.open('['); for item in self.standby_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("warmupTasks"); j.open('['); for item in self.warmup_tasks.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskIds {
     pub subtopology_id: String,
@@ -82,4 +92,14 @@ impl TaskIds {
     }
 }
 
+impl TaskIds {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("subtopologyId"); j.string(&self.subtopology_id);
+        j.key("partitions"); j.open('['); for item in self.partitions.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { StreamsGroupTargetAssignmentMemberValue, 0, 0, Some(0) }
+crate::json::to_json! { StreamsGroupTargetAssignmentMemberValue }

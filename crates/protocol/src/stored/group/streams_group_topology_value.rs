@@ -42,6 +42,15 @@ impl StreamsGroupTopologyValue {
     }
 }
 
+impl StreamsGroupTopologyValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("epoch"); j.number(self.epoch);
+        j.key("subtopologies"); j.open('['); for item in self.subtopologies.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Subtopology {
     pub subtopology_id: String,
@@ -98,6 +107,20 @@ impl Subtopology {
     }
 }
 
+impl Subtopology {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("subtopologyId"); j.string(&self.subtopology_id);
+        j.key("sourceTopics"); j.open('['); for item in self.source_topics.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("sourceTopicRegex"); j.open('['); for item in self.source_topic_regex.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("stateChangelogTopics"); j.open('['); for item in self.state_changelog_topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("repartitionSinkTopics"); j.open('['); for item in self.repartition_sink_topics.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("repartitionSourceTopics"); j.open('['); for item in self.repartition_source_topics.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("copartitionGroups"); j.open('['); for item in self.copartition_groups.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicInfo {
     pub name: String,
@@ -142,6 +165,17 @@ impl TopicInfo {
     }
 }
 
+impl TopicInfo {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("partitions"); j.number(self.partitions);
+        j.key("replicationFactor"); j.number(self.replication_factor);
+        j.key("topicConfigs"); j.open('['); for item in self.topic_configs.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct CopartitionGroup {
     pub source_topics: Vec<i16>,
@@ -182,6 +216,16 @@ impl CopartitionGroup {
     }
 }
 
+impl CopartitionGroup {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("sourceTopics"); j.open('['); for item in self.source_topics.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("sourceTopicRegex"); j.open('['); for item in self.source_topic_regex.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("repartitionSourceTopics"); j.open('['); for item in self.repartition_source_topics.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicConfig {
     pub key: String,
@@ -218,4 +262,14 @@ impl TopicConfig {
     }
 }
 
+impl TopicConfig {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("key"); j.string(&self.key);
+        j.key("value"); j.string(&self.value);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { StreamsGroupTopologyValue, 0, 0, Some(0) }
+crate::json::to_json! { StreamsGroupTopologyValue }

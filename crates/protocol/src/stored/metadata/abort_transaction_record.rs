@@ -47,4 +47,13 @@ impl AbortTransactionRecord {
     }
 }
 
+impl AbortTransactionRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        if self.reason.is_some() { j.key("reason"); match &self.reason { None => j.null(), Some(inner) => { j.string(&inner); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { AbortTransactionRecord, 0, 0, Some(0) }
+crate::json::to_json! { AbortTransactionRecord }

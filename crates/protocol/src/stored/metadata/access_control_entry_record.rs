@@ -66,4 +66,20 @@ impl AccessControlEntryRecord {
     }
 }
 
+impl AccessControlEntryRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("id"); j.uuid(self.id);
+        j.key("resourceType"); j.number(self.resource_type);
+        j.key("resourceName"); j.string(&self.resource_name);
+        j.key("patternType"); j.number(self.pattern_type);
+        j.key("principal"); j.string(&self.principal);
+        j.key("host"); j.string(&self.host);
+        j.key("operation"); j.number(self.operation);
+        j.key("permissionType"); j.number(self.permission_type);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { AccessControlEntryRecord, 0, 0, Some(0) }
+crate::json::to_json! { AccessControlEntryRecord }

@@ -62,4 +62,19 @@ impl AccessControlRecord {
     }
 }
 
+impl AccessControlRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("resourceType"); j.number(self.resource_type);
+        j.key("resourceName"); match &self.resource_name { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("patternType"); j.number(self.pattern_type);
+        j.key("principal"); j.string(&self.principal);
+        j.key("host"); j.string(&self.host);
+        j.key("operation"); j.number(self.operation);
+        j.key("permissionType"); j.number(self.permission_type);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { AccessControlRecord, 0, 0, Some(0) }
+crate::json::to_json! { AccessControlRecord }

@@ -47,4 +47,13 @@ impl BeginTransactionRecord {
     }
 }
 
+impl BeginTransactionRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        if self.name.is_some() { j.key("name"); match &self.name { None => j.null(), Some(inner) => { j.string(&inner); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { BeginTransactionRecord, 0, 0, Some(0) }
+crate::json::to_json! { BeginTransactionRecord }

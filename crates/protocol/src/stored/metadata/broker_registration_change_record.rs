@@ -76,4 +76,18 @@ impl BrokerRegistrationChangeRecord {
     }
 }
 
+impl BrokerRegistrationChangeRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("brokerId"); j.number(self.broker_id);
+        j.key("brokerEpoch"); j.number(self.broker_epoch);
+        if self.fenced != 0 { j.key("fenced"); j.number(self.fenced); }
+        if version >= 1 && self.in_controlled_shutdown != 0 { j.key("inControlledShutdown"); j.number(self.in_controlled_shutdown); }
+        if version >= 2 && !self.log_dirs.is_empty() { j.key("logDirs"); j.open('['); for item in self.log_dirs.iter() { j.next(); j.uuid(*item); } j.close(']'); }
+        if version >= 3 && self.cordoned_log_dirs.is_some() { j.key("cordonedLogDirs"); match &self.cordoned_log_dirs { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.uuid(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { BrokerRegistrationChangeRecord, 0, 3, Some(0) }
+crate::json::to_json! { BrokerRegistrationChangeRecord }

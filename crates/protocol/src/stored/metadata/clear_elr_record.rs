@@ -38,4 +38,13 @@ impl ClearElrRecord {
     }
 }
 
+impl ClearElrRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicName"); j.string(&self.topic_name);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ClearElrRecord, 0, 0, Some(0) }
+crate::json::to_json! { ClearElrRecord }

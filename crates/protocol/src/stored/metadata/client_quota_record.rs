@@ -50,6 +50,17 @@ impl ClientQuotaRecord {
     }
 }
 
+impl ClientQuotaRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("entity"); j.open('['); for item in self.entity.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("key"); j.string(&self.key);
+        j.key("value"); j.double(self.value);
+        j.key("remove"); j.bool(self.remove);
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct EntityData {
     pub entity_type: String,
@@ -86,4 +97,14 @@ impl EntityData {
     }
 }
 
+impl EntityData {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("entityType"); j.string(&self.entity_type);
+        j.key("entityName"); match &self.entity_name { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ClientQuotaRecord, 0, 0, Some(0) }
+crate::json::to_json! { ClientQuotaRecord }

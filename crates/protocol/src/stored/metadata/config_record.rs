@@ -50,4 +50,16 @@ impl ConfigRecord {
     }
 }
 
+impl ConfigRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("resourceType"); j.number(self.resource_type);
+        j.key("resourceName"); j.string(&self.resource_name);
+        j.key("name"); j.string(&self.name);
+        j.key("value"); match &self.value { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ConfigRecord, 0, 0, Some(0) }
+crate::json::to_json! { ConfigRecord }

@@ -62,4 +62,19 @@ impl DelegationTokenRecord {
     }
 }
 
+impl DelegationTokenRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("owner"); j.string(&self.owner);
+        j.key("requester"); j.string(&self.requester);
+        j.key("renewers"); j.open('['); for item in self.renewers.iter() { j.next(); j.string(&item); } j.close(']');
+        j.key("issueTimestamp"); j.number(self.issue_timestamp);
+        j.key("maxTimestamp"); j.number(self.max_timestamp);
+        j.key("expirationTimestamp"); j.number(self.expiration_timestamp);
+        j.key("tokenId"); j.string(&self.token_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { DelegationTokenRecord, 0, 0, Some(0) }
+crate::json::to_json! { DelegationTokenRecord }

@@ -34,4 +34,12 @@ impl EndTransactionRecord {
     }
 }
 
+impl EndTransactionRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { EndTransactionRecord, 0, 0, Some(0) }
+crate::json::to_json! { EndTransactionRecord }

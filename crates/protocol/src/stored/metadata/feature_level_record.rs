@@ -42,4 +42,14 @@ impl FeatureLevelRecord {
     }
 }
 
+impl FeatureLevelRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("featureLevel"); j.number(self.feature_level);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { FeatureLevelRecord, 0, 0, Some(0) }
+crate::json::to_json! { FeatureLevelRecord }

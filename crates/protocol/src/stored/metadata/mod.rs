@@ -227,6 +227,39 @@ impl MetadataRecord {
         }
     }
 
+    /// The fields as JSON, as Kafka's tools show them.
+    pub fn to_json(&self, version: i16) -> String {
+        match self {
+            MetadataRecord::RegisterBroker(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::UnregisterBroker(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::Topic(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::Partition(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::Config(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::PartitionChange(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::AccessControl(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::FenceBroker(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::UnfenceBroker(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::RemoveTopic(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::DelegationToken(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::UserScramCredential(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::FeatureLevel(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::ClientQuota(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::ProducerIds(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::BrokerRegistrationChange(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::AccessControlEntry(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::RemoveAccessControlEntry(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::NoOp(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::ZkMigrationState(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::RemoveUserScramCredential(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::BeginTransaction(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::EndTransaction(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::AbortTransaction(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::RemoveDelegationToken(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::RegisterController(record) => crate::json::ToJson::to_json(record, version),
+            MetadataRecord::ClearElr(record) => crate::json::ToJson::to_json(record, version),
+        }
+    }
+
     /// Reads the body of a record of a type; `None` when the type is not known.
     ///
     /// # Errors

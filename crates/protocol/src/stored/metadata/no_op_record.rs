@@ -34,4 +34,12 @@ impl NoOpRecord {
     }
 }
 
+impl NoOpRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { NoOpRecord, 0, 0, Some(0) }
+crate::json::to_json! { NoOpRecord }

@@ -101,4 +101,23 @@ impl PartitionChangeRecord {
     }
 }
 
+impl PartitionChangeRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("partitionId"); j.number(self.partition_id);
+        j.key("topicId"); j.uuid(self.topic_id);
+        if self.isr.is_some() { j.key("isr"); match &self.isr { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if self.leader != -2 { j.key("leader"); j.number(self.leader); }
+        if self.replicas.is_some() { j.key("replicas"); match &self.replicas { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if self.removing_replicas.is_some() { j.key("removingReplicas"); match &self.removing_replicas { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if self.adding_replicas.is_some() { j.key("addingReplicas"); match &self.adding_replicas { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if self.leader_recovery_state != -1 { j.key("leaderRecoveryState"); j.number(self.leader_recovery_state); }
+        if version >= 1 && self.directories.is_some() { j.key("directories"); match &self.directories { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.uuid(*item); } j.close(']'); } } }
+        if version >= 2 && self.eligible_leader_replicas.is_some() { j.key("eligibleLeaderReplicas"); match &self.eligible_leader_replicas { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if version >= 2 && self.last_known_elr.is_some() { j.key("lastKnownElr"); match &self.last_known_elr { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { PartitionChangeRecord, 0, 2, Some(0) }
+crate::json::to_json! { PartitionChangeRecord }

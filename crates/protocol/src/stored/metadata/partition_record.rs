@@ -102,4 +102,25 @@ impl PartitionRecord {
     }
 }
 
+impl PartitionRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("partitionId"); j.number(self.partition_id);
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("replicas"); j.open('['); for item in self.replicas.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("isr"); j.open('['); for item in self.isr.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("removingReplicas"); j.open('['); for item in self.removing_replicas.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("addingReplicas"); j.open('['); for item in self.adding_replicas.iter() { j.next(); j.number(*item); } j.close(']');
+        j.key("leader"); j.number(self.leader);
+        if self.leader_recovery_state != 0 { j.key("leaderRecoveryState"); j.number(self.leader_recovery_state); }
+        j.key("leaderEpoch"); j.number(self.leader_epoch);
+        j.key("partitionEpoch"); j.number(self.partition_epoch);
+        if version >= 1 { j.key("directories"); j.open('['); for item in self.directories.iter() { j.next(); j.uuid(*item); } j.close(']'); }
+        if version >= 2 && self.eligible_leader_replicas.is_some() { j.key("eligibleLeaderReplicas"); match &self.eligible_leader_replicas { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        if version >= 2 && self.last_known_elr.is_some() { j.key("lastKnownElr"); match &self.last_known_elr { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.number(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { PartitionRecord, 0, 2, Some(0) }
+crate::json::to_json! { PartitionRecord }

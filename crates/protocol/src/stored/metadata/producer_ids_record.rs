@@ -46,4 +46,15 @@ impl ProducerIdsRecord {
     }
 }
 
+impl ProducerIdsRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("brokerId"); j.number(self.broker_id);
+        j.key("brokerEpoch"); j.number(self.broker_epoch);
+        j.key("nextProducerId"); j.number(self.next_producer_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ProducerIdsRecord, 0, 0, Some(0) }
+crate::json::to_json! { ProducerIdsRecord }

@@ -94,6 +94,24 @@ impl RegisterBrokerRecord {
     }
 }
 
+impl RegisterBrokerRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("brokerId"); j.number(self.broker_id);
+        if version >= 2 { j.key("isMigratingZkBroker"); j.bool(self.is_migrating_zk_broker); }
+        j.key("incarnationId"); j.uuid(self.incarnation_id);
+        j.key("brokerEpoch"); j.number(self.broker_epoch);
+        j.key("endPoints"); j.open('['); for item in self.end_points.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("features"); j.open('['); for item in self.features.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("rack"); match &self.rack { None => j.null(), Some(inner) => { j.string(&inner); } }
+        j.key("fenced"); j.bool(self.fenced);
+        if version >= 1 { j.key("inControlledShutdown"); j.bool(self.in_controlled_shutdown); }
+        if version >= 3 && !self.log_dirs.is_empty() { j.key("logDirs"); j.open('['); for item in self.log_dirs.iter() { j.next(); j.uuid(*item); } j.close(']'); }
+        if version >= 4 && self.cordoned_log_dirs.is_some() { j.key("cordonedLogDirs"); match &self.cordoned_log_dirs { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); j.uuid(*item); } j.close(']'); } } }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokerEndpoint {
     pub name: String,
@@ -138,6 +156,17 @@ impl BrokerEndpoint {
     }
 }
 
+impl BrokerEndpoint {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("host"); j.string(&self.host);
+        j.key("port"); j.number(self.port);
+        j.key("securityProtocol"); j.number(self.security_protocol);
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct BrokerFeature {
     pub name: String,
@@ -178,4 +207,15 @@ impl BrokerFeature {
     }
 }
 
+impl BrokerFeature {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("minSupportedVersion"); j.number(self.min_supported_version);
+        j.key("maxSupportedVersion"); j.number(self.max_supported_version);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RegisterBrokerRecord, 0, 4, Some(0) }
+crate::json::to_json! { RegisterBrokerRecord }

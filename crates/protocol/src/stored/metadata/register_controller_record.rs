@@ -54,6 +54,18 @@ impl RegisterControllerRecord {
     }
 }
 
+impl RegisterControllerRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("controllerId"); j.number(self.controller_id);
+        j.key("incarnationId"); j.uuid(self.incarnation_id);
+        j.key("zkMigrationReady"); j.bool(self.zk_migration_ready);
+        j.key("endPoints"); j.open('['); for item in self.end_points.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.key("features"); j.open('['); for item in self.features.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControllerEndpoint {
     pub name: String,
@@ -98,6 +110,17 @@ impl ControllerEndpoint {
     }
 }
 
+impl ControllerEndpoint {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("host"); j.string(&self.host);
+        j.key("port"); j.number(self.port);
+        j.key("securityProtocol"); j.number(self.security_protocol);
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct ControllerFeature {
     pub name: String,
@@ -138,4 +161,15 @@ impl ControllerFeature {
     }
 }
 
+impl ControllerFeature {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("minSupportedVersion"); j.number(self.min_supported_version);
+        j.key("maxSupportedVersion"); j.number(self.max_supported_version);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RegisterControllerRecord, 0, 0, Some(0) }
+crate::json::to_json! { RegisterControllerRecord }

@@ -38,4 +38,13 @@ impl RemoveAccessControlEntryRecord {
     }
 }
 
+impl RemoveAccessControlEntryRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("id"); j.uuid(self.id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RemoveAccessControlEntryRecord, 0, 0, Some(0) }
+crate::json::to_json! { RemoveAccessControlEntryRecord }

@@ -38,4 +38,13 @@ impl RemoveDelegationTokenRecord {
     }
 }
 
+impl RemoveDelegationTokenRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("tokenId"); j.string(&self.token_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RemoveDelegationTokenRecord, 0, 0, Some(0) }
+crate::json::to_json! { RemoveDelegationTokenRecord }

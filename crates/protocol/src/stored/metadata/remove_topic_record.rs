@@ -38,4 +38,13 @@ impl RemoveTopicRecord {
     }
 }
 
+impl RemoveTopicRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RemoveTopicRecord, 0, 0, Some(0) }
+crate::json::to_json! { RemoveTopicRecord }

@@ -42,4 +42,14 @@ impl RemoveUserScramCredentialRecord {
     }
 }
 
+impl RemoveUserScramCredentialRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("mechanism"); j.number(self.mechanism);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { RemoveUserScramCredentialRecord, 0, 0, Some(0) }
+crate::json::to_json! { RemoveUserScramCredentialRecord }

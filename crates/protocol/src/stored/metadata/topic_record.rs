@@ -42,4 +42,14 @@ impl TopicRecord {
     }
 }
 
+impl TopicRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { TopicRecord, 0, 0, Some(0) }
+crate::json::to_json! { TopicRecord }

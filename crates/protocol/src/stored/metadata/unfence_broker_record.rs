@@ -42,4 +42,14 @@ impl UnfenceBrokerRecord {
     }
 }
 
+impl UnfenceBrokerRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("id"); j.number(self.id);
+        j.key("epoch"); j.number(self.epoch);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { UnfenceBrokerRecord, 0, 0, Some(0) }
+crate::json::to_json! { UnfenceBrokerRecord }

@@ -42,4 +42,14 @@ impl UnregisterBrokerRecord {
     }
 }
 
+impl UnregisterBrokerRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("brokerId"); j.number(self.broker_id);
+        j.key("brokerEpoch"); j.number(self.broker_epoch);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { UnregisterBrokerRecord, 0, 0, Some(0) }
+crate::json::to_json! { UnregisterBrokerRecord }

@@ -58,4 +58,18 @@ impl UserScramCredentialRecord {
     }
 }
 
+impl UserScramCredentialRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("name"); j.string(&self.name);
+        j.key("mechanism"); j.number(self.mechanism);
+        j.key("salt"); j.bytes(&self.salt);
+        j.key("storedKey"); j.bytes(&self.stored_key);
+        j.key("serverKey"); j.bytes(&self.server_key);
+        j.key("iterations"); j.number(self.iterations);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { UserScramCredentialRecord, 0, 0, Some(0) }
+crate::json::to_json! { UserScramCredentialRecord }

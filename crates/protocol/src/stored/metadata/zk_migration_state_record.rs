@@ -38,4 +38,13 @@ impl ZkMigrationStateRecord {
     }
 }
 
+impl ZkMigrationStateRecord {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("zkMigrationState"); j.number(self.zk_migration_state);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ZkMigrationStateRecord, 0, 0, Some(0) }
+crate::json::to_json! { ZkMigrationStateRecord }

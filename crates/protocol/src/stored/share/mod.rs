@@ -41,4 +41,27 @@ impl Key {
             other => Key::Unknown(other),
         })
     }
+
+    /// The key's fields as JSON, as Kafka's tools show them; none of an unknown type.
+    pub fn to_json(&self) -> Option<String> {
+        match self {
+            Key::ShareSnapshot(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::ShareUpdate(key) => Some(crate::json::ToJson::to_json(key, 0)),
+            Key::Unknown(_) => None,
+        }
+    }
+
+    /// The version of the value that stands with this key, and its fields as JSON.
+    ///
+    /// # Errors
+    /// When the bytes are not such a value.
+    pub fn value_to_json(&self, value: &Bytes) -> Result<(i16, String), DecodeError> {
+        let (version, mut r) = split_prefix(value)?;
+        let text = match self {
+            Key::ShareSnapshot(_) => crate::json::ToJson::to_json(&ShareSnapshotValue::decode(&mut r, version)?, version),
+            Key::ShareUpdate(_) => crate::json::ToJson::to_json(&ShareUpdateValue::decode(&mut r, version)?, version),
+            Key::Unknown(_) => String::new(),
+        };
+        Ok((version, text))
+    }
 }

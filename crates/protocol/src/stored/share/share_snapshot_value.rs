@@ -75,6 +75,21 @@ impl ShareSnapshotValue {
     }
 }
 
+impl ShareSnapshotValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("snapshotEpoch"); j.number(self.snapshot_epoch);
+        j.key("stateEpoch"); j.number(self.state_epoch);
+        j.key("leaderEpoch"); j.number(self.leader_epoch);
+        j.key("startOffset"); j.number(self.start_offset);
+        if self.delivery_complete_count != -1 { j.key("deliveryCompleteCount"); j.number(self.delivery_complete_count); }
+        j.key("createTimestamp"); j.number(self.create_timestamp);
+        j.key("writeTimestamp"); j.number(self.write_timestamp);
+        j.key("stateBatches"); j.open('['); for item in self.state_batches.iter() { j.next(); item.show(j, version); } j.close(']');
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateBatch {
     pub first_offset: i64,
@@ -119,4 +134,16 @@ impl StateBatch {
     }
 }
 
+impl StateBatch {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("firstOffset"); j.number(self.first_offset);
+        j.key("lastOffset"); j.number(self.last_offset);
+        j.key("deliveryState"); j.number(self.delivery_state);
+        j.key("deliveryCount"); j.number(self.delivery_count);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareSnapshotValue, 0, 0, Some(0) }
+crate::json::to_json! { ShareSnapshotValue }

@@ -42,4 +42,15 @@ impl ShareUpdateKey {
     }
 }
 
+impl ShareUpdateKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("groupId"); j.string(&self.group_id);
+        j.key("topicId"); j.uuid(self.topic_id);
+        j.key("partition"); j.number(self.partition);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { ShareUpdateKey, 0, 0, None }
+crate::json::to_json! { ShareUpdateKey }

@@ -34,4 +34,13 @@ impl TransactionLogKey {
     }
 }
 
+impl TransactionLogKey {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("transactionalId"); j.string(&self.transactional_id);
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { TransactionLogKey, 0, 0, None }
+crate::json::to_json! { TransactionLogKey }

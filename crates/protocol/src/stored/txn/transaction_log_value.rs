@@ -98,6 +98,24 @@ impl TransactionLogValue {
     }
 }
 
+impl TransactionLogValue {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("producerId"); j.number(self.producer_id);
+        if version >= 1 && self.previous_producer_id != -1 { j.key("previousProducerId"); j.number(self.previous_producer_id); }
+        if version >= 1 && self.next_producer_id != -1 { j.key("nextProducerId"); j.number(self.next_producer_id); }
+        j.key("producerEpoch"); j.number(self.producer_epoch);
+        if version >= 1 && self.next_producer_epoch != -1 { j.key("nextProducerEpoch"); j.number(self.next_producer_epoch); }
+        j.key("transactionTimeoutMs"); j.number(self.transaction_timeout_ms);
+        j.key("transactionStatus"); j.number(self.transaction_status);
+        j.key("transactionPartitions"); match &self.transaction_partitions { None => j.null(), Some(inner) => { j.open('['); for item in inner.iter() { j.next(); item.show(j, version); } j.close(']'); } }
+        j.key("transactionLastUpdateTimestampMs"); j.number(self.transaction_last_update_timestamp_ms);
+        j.key("transactionStartTimestampMs"); j.number(self.transaction_start_timestamp_ms);
+        if version >= 1 && self.client_transaction_version != 0 { j.key("clientTransactionVersion"); j.number(self.client_transaction_version); }
+        j.close('}');
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionsSchema {
     pub topic: String,
@@ -134,4 +152,14 @@ impl PartitionsSchema {
     }
 }
 
+impl PartitionsSchema {
+    pub(crate) fn show(&self, j: &mut crate::json::Json, version: i16) {
+        j.open('{');
+        j.key("topic"); j.string(&self.topic);
+        j.key("partitionIds"); j.open('['); for item in self.partition_ids.iter() { j.next(); j.number(*item); } j.close(']');
+        j.close('}');
+    }
+}
+
 crate::primitives::message! { TransactionLogValue, 0, 1, Some(1) }
+crate::json::to_json! { TransactionLogValue }
