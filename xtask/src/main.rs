@@ -5,6 +5,7 @@ mod bench;
 mod codegen;
 mod docs;
 mod needs;
+mod suite;
 mod test;
 mod tidy;
 
@@ -18,6 +19,7 @@ const COMMANDS: &[Command] = &[
     ("codegen", "make the messages of crates/protocol from spec/ (--check: only compare)", codegen::run),
     ("docs", "make the reference pages that follow from tables (--check: only compare)", docs::run),
     ("test", "install what the tests need and run them all", test::run),
+    ("suite", "the tests that outside clients bring along, and how Milena and Apache Kafka fare in them", suite::run),
     ("tidy", "crate edges, file headers and sizes, marks of configuration keys", tidy::run),
 ];
 

@@ -92,7 +92,11 @@ fn describe_configs_answers_as_kafka_4_3_does() {
     let known: BTreeSet<(bool, &str)> = rows.iter().map(|r| (r.topic, r.name.as_str())).collect();
     let extra: Vec<&str> =
         answers.keys().filter(|(t, n)| !known.contains(&(*t, n.as_str()))).map(|(_, n)| n.as_str()).collect();
-    assert_eq!(extra, ["log.ack.durability", "ack.durability"], "keys that Kafka does not list");
+    assert_eq!(
+        extra,
+        ["log.ack.durability", "milena.telemetry.otlp.endpoint", "ack.durability"],
+        "keys that Kafka does not list"
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use milena_protocol::messages::create_topics_response::CreatableTopicConfigs;
 use milena_protocol::stored::metadata::{ClearElrRecord, ConfigRecord, MetadataRecord};
 
 use super::replication::cluster_defaults;
-use super::{ApiError, Cx, Decision};
+use super::{ApiError, Cx, Decision, client_metrics};
 use crate::image::{ConfigResource, ResourceType};
 
 type Settings = BTreeMap<String, String>;
@@ -280,10 +280,7 @@ fn check(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Se
         ResourceType::Topic => check_topic(cx, wanted),
         ResourceType::Broker => check_broker(cx, resource, present, wanted),
         ResourceType::Group => Ok(GroupConfig::validate(&cluster_broker(cx), wanted).map(|_| ())?),
-        ResourceType::ClientMetrics => match ClientMetricsConfig::validate(wanted) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(ApiError::new(ErrorCode::InvalidRequest, error.to_string())),
-        },
+        ResourceType::ClientMetrics => client_metrics::check(wanted),
         ResourceType::BrokerLogger => Ok(()),
     }
 }

@@ -24,6 +24,7 @@ use milena_replica::{AppendPart, AppendRequest, ReplicaError};
 use crate::broker::Broker;
 use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
+use crate::quota::Quota;
 use crate::request::{Handler, Reply, RequestContext};
 use crate::verification::{Beginning, Support, Transaction, ask};
 
@@ -67,6 +68,7 @@ impl Handler for Produce {
         let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
+            cx.exempt();
             throttle(cx, broker);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };
         }
@@ -87,8 +89,8 @@ impl Handler for Produce {
 
 /// Counts the request for the client's quota.
 fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
-    let quotas = &broker.metadata.load().quotas;
-    cx.throttle(broker.quotas.produced(quotas, cx.client_id(), cx.request_bytes, broker.clock.now()))
+    let wait_ms = broker.quotas.produced(cx.who(), cx.request_bytes, broker.clock.now());
+    cx.throttle(broker, Quota::Produce, wait_ms)
 }
 
 /// The answer with all that is refused at once, and what is to be appended.

@@ -26,10 +26,12 @@ impl Handler for WriteTxnMarkers {
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 
     async fn handle(
-        _cx: &RequestContext,
+        cx: &RequestContext,
         broker: &Arc<Broker>,
         request: WriteTxnMarkersRequest,
     ) -> Reply<WriteTxnMarkersResponse> {
+        // other brokers have no quota on threads
+        cx.exempt();
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
             let mut markers: Vec<WritableTxnMarkerResult> = Vec::with_capacity(request.markers.len());
