@@ -45,9 +45,11 @@ public class AdminMethods {
     private static Admin admin;
 
     private static String clean(String text) {
-        java.util.regex.Matcher lists = java.util.regex.Pattern.compile("topicPartitions=([^)]*)\\)").matcher(text);
-        // a set, in the order of its hashes
-        text = lists.replaceAll(m -> "topicPartitions=" + String.join(",", new TreeSet<>(Arrays.asList(m.group(1).split(",")))) + ")");
+        // sets, in the order of their hashes
+        text = java.util.regex.Pattern.compile("topicPartitions=([^)]*)\\)").matcher(text)
+            .replaceAll(m -> "topicPartitions=" + String.join(",", new TreeSet<>(Arrays.asList(m.group(1).split(",")))) + ")");
+        text = java.util.regex.Pattern.compile("authorizedOperations=\\[([^\\]]*)\\]").matcher(text)
+            .replaceAll(m -> "authorizedOperations=[" + String.join(", ", new TreeSet<>(Arrays.asList(m.group(1).split(", ")))) + "]");
         return text.replace(folder, "$folder")
             .replaceAll("\\b" + port + "\\b", "\\$port")
             .replaceAll("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "#uuid")
@@ -230,7 +232,8 @@ public class AdminMethods {
         say("incrementalAlterConfigs subtract", () -> admin.incrementalAlterConfigs(Map.of(a,
             List.of(new AlterConfigOp(new ConfigEntry("retention.ms", "7000"), AlterConfigOp.OpType.SUBTRACT)))).values());
         pause();
-        say("describeConfigs then", () -> admin.describeConfigs(List.of(a, group, metrics), new DescribeConfigsOptions().includeSynonyms(true)).values());
+        say("describeConfigs then", () -> admin.describeConfigs(List.of(a, metrics), new DescribeConfigsOptions().includeSynonyms(true)).values());
+        say("describeConfigs of a group then", () -> admin.describeConfigs(List.of(group), new DescribeConfigsOptions().includeSynonyms(true)).values());
         say("listConfigResources", () -> {
             Object all = byName("listConfigResources", "all");
             return all instanceof KafkaFuture ? new java.util.HashSet<>((Collection<?>) get((KafkaFuture<?>) all)) : all;
