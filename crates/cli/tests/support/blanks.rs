@@ -99,6 +99,7 @@ fn in_order(text: &str) -> String {
             _ if opens || line.starts_with("Acl (") => blocks.push(vec![line]),
             Some(block) if line.starts_with("(principal=") => block.push(line),
             _ => {
+                blocks.iter_mut().for_each(|block| block[1..].sort_unstable());
                 blocks.sort();
                 head.append(&mut blocks);
                 blocks.clear();
