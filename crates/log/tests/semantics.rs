@@ -644,7 +644,7 @@ fn the_room_ahead_of_a_log_goes_when_it_is_idle_and_is_no_bad_batch_after_a_cras
     append(&log, &["second"]);
     drop((log, manager));
 
-    let crashed = Home { dir: with_room, config: home.config.clone() };
+    let crashed = Home { dir: with_room, config: home.config };
     let manager = crashed.open();
     let log = crashed.log(&manager);
     assert_eq!(log.log_end_offset(), 1);
