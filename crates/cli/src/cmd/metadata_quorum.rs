@@ -210,9 +210,7 @@ async fn add(admin: &Admin, found: &Found) -> Result<(), Stop> {
         return refuse(format!("Invalid node.id: {id}"));
     };
     if id < 0 {
-        return refuse(format!(
-            "node.id was negative in configuration file. Is this a valid controller configuration file?"
-        ));
+        return refuse("node.id was negative in configuration file. Is this a valid controller configuration file?");
     }
     if !get("process.roles").is_some_and(|roles| roles.split(',').any(|role| role.trim() == "controller")) {
         return refuse(
