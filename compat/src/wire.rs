@@ -22,17 +22,23 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// One connection.
 pub struct Wire {
     stream: TcpStream,
+    client_id: String,
     correlation: i32,
 }
 
 impl Wire {
     /// Connects.
     pub fn connect(address: &str) -> Result<Wire> {
+        Wire::connect_as(address, "bad-input")
+    }
+
+    /// Connects as a client of this id.
+    pub fn connect_as(address: &str, client_id: &str) -> Result<Wire> {
         let stream = TcpStream::connect(address).with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Wire { stream, correlation: 0 })
+        Ok(Wire { stream, client_id: client_id.to_owned(), correlation: 0 })
     }
 
     /// The socket itself.
@@ -53,14 +59,14 @@ impl Wire {
     /// Sends a request with a header of version 1, that of requests without compact fields.
     pub fn send(&mut self, key: i16, version: i16, body: &[u8]) -> Result<()> {
         self.correlation += 1;
-        let header = Body::new().i16(key).i16(version).i32(self.correlation).string("bad-input");
+        let header = Body::new().i16(key).i16(version).i32(self.correlation).string(&self.client_id);
         self.send_frame(&[&header.0, body].concat())
     }
 
     /// Sends a request with a header of version 2, that of requests with compact fields.
     pub fn send_flexible(&mut self, key: i16, version: i16, body: &[u8]) -> Result<()> {
         self.correlation += 1;
-        let header = Body::new().i16(key).i16(version).i32(self.correlation).string("bad-input").uvarint(0);
+        let header = Body::new().i16(key).i16(version).i32(self.correlation).string(&self.client_id).uvarint(0);
         self.send_frame(&[&header.0, body].concat())
     }
 
@@ -80,7 +86,7 @@ impl Wire {
     /// The answer to the request sent last, without its header of version 0.
     pub fn answer(&mut self) -> Result<Fields> {
         let frame = self.receive()?.context("the connection was closed without an answer")?;
-        let mut fields = Fields { bytes: frame, at: 0 };
+        let mut fields = Fields::of(frame);
         let correlation = fields.i32()?;
         ensure!(correlation == self.correlation, "answer {correlation} to request {}", self.correlation);
         Ok(fields)
@@ -188,6 +194,11 @@ pub struct Fields {
 }
 
 impl Fields {
+    /// The fields of these bytes.
+    pub fn of(bytes: Vec<u8>) -> Fields {
+        Fields { bytes, at: 0 }
+    }
+
     /// The next `n` bytes.
     pub fn take(&mut self, n: usize) -> Result<&[u8]> {
         let from = self.at;

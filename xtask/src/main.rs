@@ -6,6 +6,7 @@ mod codegen;
 mod docs;
 mod golden;
 mod needs;
+mod suite;
 mod test;
 mod tidy;
 
@@ -20,6 +21,7 @@ const COMMANDS: &[Command] = &[
     ("docs", "make the reference pages that follow from tables (--check: only compare)", docs::run),
     ("golden", "the same command lines for Kafka's tools and ours (--record: ask Kafka's again)", golden::run),
     ("test", "install what the tests need and run them all", test::run),
+    ("suite", "the tests that outside clients bring along, and how Milena and Apache Kafka fare in them", suite::run),
     ("tidy", "crate edges, file headers and sizes, marks of configuration keys", tidy::run),
 ];
 

@@ -104,7 +104,7 @@ pub fn kafka() -> Result<()> {
 }
 
 /// Does `work` in an empty folder of the cache unless it was done with the same recipe before.
-fn once(folder: &str, recipe: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub fn once(folder: &str, recipe: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let path = cache().join(folder);
     let stamp = path.join(".installed");
     if fs::read_to_string(&stamp).is_ok_and(|s| s == recipe) {
@@ -144,7 +144,7 @@ fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|p| std::env::split_paths(&p).any(|d| d.join(program).is_file()))
 }
 
-fn python(folder: &str, packages: &[&str]) -> Result<()> {
+pub fn python(folder: &str, packages: &[&str]) -> Result<()> {
     once(folder, &packages.join(" "), |path| {
         run(Command::new("python3").args(["-m", "venv"]).arg(path))?;
         run(Command::new(path.join("bin/python"))

@@ -35,3 +35,12 @@ pub const MAX_QUOTA_SENSORS: usize = 50_000;
 
 /// Partitions of one fetch session; a larger fetch is answered without a session.
 pub const MAX_FETCH_SESSION_PARTITIONS: usize = 100_000;
+
+/// Client instances whose metrics are asked for (KIP-714); beyond it the least recently heard is forgotten. Kafka's number.
+pub const MAX_TELEMETRY_INSTANCES: usize = 16_384;
+
+/// Bytes of clients' metrics that wait for their export; beyond it what comes is dropped, and the log says so.
+pub const MAX_TELEMETRY_QUEUE_BYTES: usize = 32 << 20;
+
+/// Pushes of clients' metrics that wait for their export; beyond it as with their bytes.
+pub const MAX_TELEMETRY_QUEUE: usize = 4_096;

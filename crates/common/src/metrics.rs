@@ -47,6 +47,20 @@ impl Gauge {
     }
 }
 
+/// A measurement with fractions, such as a rate.
+#[derive(Debug, Clone, Default)]
+pub struct Value(Arc<AtomicU64>);
+
+impl Value {
+    pub fn set(&self, value: f64) {
+        self.0.store(value.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Ordering::Relaxed))
+    }
+}
+
 /// Distribution of non-negative integers with a relative error of at most 1/8: eight buckets per power of two.
 #[derive(Debug, Clone)]
 pub struct Histogram(Arc<HistogramCells>);
@@ -120,6 +134,7 @@ impl Histogram {
 enum Metric {
     Counter(Counter),
     Gauge(Gauge),
+    Value(Value),
     Histogram(Histogram),
 }
 
@@ -168,6 +183,19 @@ impl Metrics {
         }
     }
 
+    pub fn value(
+        &self,
+        domain: &'static str,
+        kind: &'static str,
+        name: &'static str,
+        labels: &[(&'static str, &str)],
+    ) -> Value {
+        match self.entry(domain, kind, name, labels, || Metric::Value(Value::default())) {
+            Metric::Value(value) => value,
+            _ => Value::default(),
+        }
+    }
+
     pub fn histogram(
         &self,
         domain: &'static str,
@@ -191,6 +219,11 @@ impl Metrics {
         self.0.lock().retain(|known, _| known.domain != domain || known.kind != kind || known.name != name);
     }
 
+    /// Forgets every metric of this kind, before its owner says anew what there is.
+    pub fn remove_kind(&self, domain: &str, kind: &str) {
+        self.0.lock().retain(|name, _| name.domain != domain || name.kind != kind);
+    }
+
     /// Everything in the Prometheus text format.
     pub fn expose(&self) -> String {
         let mut out = String::new();
@@ -199,7 +232,7 @@ impl Metrics {
             let base = exported_name(name);
             let (family, kind) = match metric {
                 Metric::Counter(_) => (format!("{base}_total"), "counter"),
-                Metric::Gauge(_) => (base, "gauge"),
+                Metric::Gauge(_) | Metric::Value(_) => (base, "gauge"),
                 Metric::Histogram(_) => (base, "summary"),
             };
             if family != last_family {
@@ -208,6 +241,7 @@ impl Metrics {
             match metric {
                 Metric::Counter(counter) => sample(&mut out, &family, "", &name.labels, None, counter.get() as f64),
                 Metric::Gauge(gauge) => sample(&mut out, &family, "", &name.labels, None, gauge.get() as f64),
+                Metric::Value(value) => sample(&mut out, &family, "", &name.labels, None, value.get()),
                 Metric::Histogram(histogram) => {
                     for q in ["0.50", "0.75", "0.95", "0.98", "0.99", "0.999"] {
                         let value = histogram.quantile(q.parse().unwrap_or(0.5)) as f64;
@@ -235,6 +269,8 @@ impl Metrics {
                 attributes.push(("Count", counter.get() as f64));
             } else if let Metric::Gauge(gauge) = metric {
                 attributes.push(("Value", gauge.get() as f64));
+            } else if let Metric::Value(value) = metric {
+                attributes.push(("Value", value.get()));
             } else if let Metric::Histogram(histogram) = metric {
                 let count = histogram.count();
                 attributes.push(("Count", count as f64));

@@ -94,7 +94,7 @@ fn describe_configs_answers_as_kafka_4_3_does() {
         answers.keys().filter(|(t, n)| !known.contains(&(*t, n.as_str()))).map(|(_, n)| n.as_str()).collect();
     assert_eq!(
         extra,
-        ["log.ack.durability", "milena.metrics.listen", "ack.durability"],
+        ["log.ack.durability", "milena.metrics.listen", "milena.telemetry.otlp.endpoint", "ack.durability"],
         "keys that Kafka does not list"
     );
 }

@@ -41,7 +41,7 @@ impl LeaderEpochs {
     /// The largest epoch at or below `epoch` and where it ends; none if it is newer than all, or there is none.
     pub fn end_offset_for(&self, epoch: i32, log_end_offset: i64) -> Option<(i32, i64)> {
         let latest = self.latest()?;
-        if epoch < 0 || epoch > latest {
+        if epoch == -1 || epoch > latest {
             return None;
         }
         if epoch == latest {

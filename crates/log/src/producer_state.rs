@@ -286,7 +286,8 @@ impl ProducerState {
         marker: &Marker,
         partition: &dyn std::fmt::Display,
     ) -> Result<(), LogError> {
-        let Some(entry) = self.producers.get(&producer_id) else { return Ok(()) };
+        let unknown = ProducerEntry::new(producer_id);
+        let entry = self.producers.get(&producer_id).unwrap_or(&unknown);
         // One that comes again finds its transaction ended; the last epoch of all has no next one.
         let is_late = match marker.transaction_version >= 2 && epoch != i16::MAX {
             true if entry.current_txn_first_offset.is_some() => epoch <= entry.producer_epoch,

@@ -11,7 +11,7 @@ mod publisher;
 pub mod store;
 pub mod versions;
 
-pub use controller::{ApiError, Bootstrap, Controller, ControllerConfig};
+pub use controller::{ApiError, Bootstrap, Controller, ControllerConfig, MutationQuota, matching_pattern};
 pub use delta::{MetadataDelta, PartitionDelta};
 pub use image::{MetadataImage, ReplayError};
 pub use loader::{LoadError, MetadataLoader};

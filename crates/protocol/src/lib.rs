@@ -28,4 +28,4 @@ pub use errors::ErrorCode;
 pub use header::{Preamble, request_header_version, response_header_version};
 pub use json::ToJson;
 pub use messages::{ApiKey, RequestHeader, ResponseHeader};
-pub use primitives::{Decode, DecodeError, Encode, EncodeError, Message, Reader, Request, Writer};
+pub use primitives::{Decode, DecodeError, Encode, EncodeError, Message, Reader, Request, Response, Writer};

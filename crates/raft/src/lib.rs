@@ -2,7 +2,7 @@
 //!
 //! `RaftCore` decides (pure: no clock, file, socket or lock); `RaftNode` runs it over a `RaftLog` and a `QuorumStateStore`.
 //! The log holds opaque records: what they mean is the metadata crate's business, which this crate never sees.
-//! The core knows quorums of any size; the driver carries out those of one, until it has a way to the other members.
+//! Other members are reached through `RaftNetwork`; static voters only, and snapshots are not fetched yet.
 
 mod batch;
 mod core;
@@ -19,7 +19,7 @@ pub use core::{
     Response, Timeouts, Vote, Voter,
 };
 pub use log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
-pub use node::{AppendError, NodeConfig, QuorumStatus, RaftError, RaftNode, ReadError};
+pub use node::{AppendError, NoNetwork, NodeConfig, QuorumStatus, RaftError, RaftNetwork, RaftNode, ReadError};
 pub use quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 pub use snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
 pub use voters::QuorumRecords;

@@ -68,7 +68,7 @@ pub trait RaftLog: Send + Sync {
     /// Epochs of the batches and the offsets at which they begin, oldest first.
     fn epochs(&self) -> Vec<(i32, i64)>;
 
-    /// Appends one batch whose offsets and epoch are set already and continue the log. Becomes durable without being asked.
+    /// Appends batches whose offsets and epochs are set already and continue the log. They become durable without being asked.
     fn append(&self, batch: Bytes, now: Now) -> Result<(), RaftLogError>;
 
     /// Whole batches from the one that holds `from` up to, exclusively, `up_to`: at least one if there is one, at most about

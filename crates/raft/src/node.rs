@@ -1,21 +1,44 @@
-//! The driver: carries out what the core decides, on a log and a vote file, and lets readers follow what is committed.
+//! The driver: carries out what the core decides, on a log, a vote file and a network, and lets readers follow what is committed.
 //!
 //! Everything is decided under one lock, held for a step and its effects (one write to the log at most, never across an
-//! await). Readers wait on `watch`, then read the committed records themselves: there is no queue to bound.
+//! await). Readers wait on `watch`, then read the committed records themselves: there is no queue to bound. Of requests to others at most
+//! one is open to each.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use milena_common::{Clock, Uuid};
 use milena_protocol::records::control::ControlType;
-use tokio::sync::watch;
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::batch::{BatchError, LogBatch, read_batches};
-use crate::core::{Epochs, Input, Output, RaftConfig, RaftCore, Timeouts, Voter};
+use crate::core::{
+    Epochs, Fetched, Head, Input, Output, RaftConfig, RaftCore, Request, RequestId, Response, Timeouts, Voter,
+};
 use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
 use crate::snapshot::{Snapshot, SnapshotError, build_snapshot, read_snapshot};
 use crate::voters::QuorumRecords;
+
+/// Bytes of the log in one answer to a fetch.
+const FETCH_BYTES: usize = 1 << 20;
+
+/// The way to the other members of the quorum.
+pub trait RaftNetwork: Send + Sync {
+    /// Sends a request and returns at once. Its answer, or that there is none, is told to the node by [`RaftNode::answered`]; called under the
+    /// node's lock, so not from within.
+    fn send(&self, to: i32, id: RequestId, request: Request);
+}
+
+/// For a quorum of one: there is nobody to ask.
+#[derive(Debug, Clone, Copy)]
+pub struct NoNetwork;
+
+impl RaftNetwork for NoNetwork {
+    fn send(&self, _to: i32, _id: RequestId, _request: Request) {}
+}
 
 /// Why a node cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -28,8 +51,6 @@ pub enum RaftError {
     BadQuorumState(#[from] QuorumStateError),
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    #[error("a quorum of {0} voters is not supported yet")]
-    Voters(usize),
     #[error("the metadata log has no voters: name them in controller.quorum.voters, or format with --standalone")]
     NoVoters,
     #[error("this node ({node_id}, directory {directory_id}) is not the voter {voter}")]
@@ -85,11 +106,28 @@ pub struct NodeConfig {
     pub directory_id: Uuid,
     /// Voters of the configuration; they count while the log names none.
     pub static_voters: Vec<i32>,
+    pub timeouts: Timeouts,
 }
 
 struct Inner {
     core: RaftCore,
     failed: bool,
+    /// Who asked, of the requests that are not answered yet.
+    waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
+    last_request: u64,
+    /// Until when `run` sleeps.
+    sleeps_until_ms: u64,
+}
+
+/// What a request of another member is answered with.
+enum Answer {
+    Is(Response),
+    /// What the log holds from there on.
+    Records {
+        head: Head,
+        from: i64,
+        high_watermark: i64,
+    },
 }
 
 /// One member of the quorum.
@@ -98,13 +136,16 @@ pub struct RaftNode {
     log: Arc<dyn RaftLog>,
     votes: Box<dyn QuorumStateStore>,
     clock: Arc<dyn Clock>,
+    network: Arc<dyn RaftNetwork>,
+    /// A deadline is nearer than `run` knows.
+    hurry: Notify,
     status: watch::Sender<QuorumStatus>,
     news: watch::Receiver<LogNews>,
     quorum: QuorumRecords,
 }
 
 impl RaftNode {
-    /// Reads what is on disk and, being alone, takes the lead. `run` must be driven for anything to be committed.
+    /// Reads what is on disk and, if it is the only voter, takes the lead. `run` must be driven for anything else to happen.
     ///
     /// # Errors
     /// See [`RaftError`].
@@ -113,6 +154,7 @@ impl RaftNode {
         log: Arc<dyn RaftLog>,
         votes: Box<dyn QuorumStateStore>,
         clock: Arc<dyn Clock>,
+        network: Arc<dyn RaftNetwork>,
     ) -> Result<Arc<RaftNode>, RaftError> {
         let state = match votes.read()? {
             Some(text) if !text.trim().is_empty() => QuorumState::from_json(text.trim())?,
@@ -136,32 +178,27 @@ impl RaftNode {
         };
         let voters = check_voters(&config, &quorum)?;
         let kraft_version = quorum.kraft_version;
-        let NodeConfig { node_id, directory_id, .. } = config;
+        let NodeConfig { node_id, directory_id, timeouts, .. } = config;
         let config = RaftConfig {
             node_id,
             directory_id,
             voters,
             kraft_version,
             bootstrap,
-            timeouts: Timeouts::default(),
+            timeouts,
             seed: directory_id.to_u128() as u64,
         };
         let epochs = Epochs::new(start_of(&*log)?, log.end_offset(), log.epochs());
         let core = RaftCore::new(config, state, epochs, log.durable_end_offset(), snapshot_end);
         let (news_sender, news) = watch::channel(LogNews::Durable(log.durable_end_offset()));
         log.set_listener(Arc::new(move |latest| {
-            news_sender.send_if_modified(|known| match (*known, latest) {
-                (LogNews::Failed, _) => false,
-                (LogNews::Durable(before), LogNews::Durable(now)) if now <= before => false,
-                _ => {
-                    *known = latest;
-                    true
-                }
-            });
+            news_sender
+                .send_if_modified(|known| *known != LogNews::Failed && std::mem::replace(known, latest) != latest);
         }));
         let (status, _) = watch::channel(status_of(&core, false));
-        let node =
-            RaftNode { inner: Mutex::new(Inner { core, failed: false }), log, votes, clock, status, news, quorum };
+        let inner = Inner { core, failed: false, waiting: HashMap::new(), last_request: 0, sleeps_until_ms: u64::MAX };
+        let (inner, hurry) = (Mutex::new(inner), Notify::new());
+        let node = RaftNode { inner, log, votes, clock, network, hurry, status, news, quorum };
         {
             let mut inner = node.lock();
             node.step(&mut inner, Input::Start)?;
@@ -171,24 +208,74 @@ impl RaftNode {
         Ok(Arc::new(node))
     }
 
-    /// Follows what becomes of appends, until the log fails or is closed.
+    /// Follows what becomes of appends and lets deadlines pass, until the log fails or is closed.
     pub async fn run(self: Arc<Self>) {
         let mut news = self.news.clone();
         loop {
-            let input = match *news.borrow_and_update() {
-                LogNews::Durable(end_offset) => Input::Durable { end_offset },
-                LogNews::Failed => Input::LogFailed,
-            };
-            let failed = input == Input::LogFailed;
+            let failed = *news.borrow_and_update() == LogNews::Failed;
             let stepped = {
                 let mut inner = self.lock();
                 inner.failed |= failed;
+                // what is durable now: the news may be older than a cut
+                let input = match failed {
+                    true => Input::LogFailed,
+                    false => Input::Durable { end_offset: self.log.durable_end_offset() },
+                };
                 self.step(&mut inner, input)
             };
-            if failed || stepped.is_err() || news.changed().await.is_err() {
+            if failed || stepped.is_err() {
                 return;
             }
+            tokio::select! {
+                changed = news.changed() => if changed.is_err() { return },
+                () = self.deadline() => {}
+                () = self.hurry.notified() => {}
+            }
         }
+    }
+
+    /// Sleeps until something is due; for ever if nothing is.
+    async fn deadline(&self) {
+        let due_ms = {
+            let mut inner = self.lock();
+            inner.sleeps_until_ms = inner.core.next_deadline_ms().unwrap_or(u64::MAX);
+            inner.sleeps_until_ms
+        };
+        match due_ms {
+            u64::MAX => std::future::pending().await,
+            due_ms => tokio::time::sleep(Duration::from_millis(due_ms.saturating_sub(self.clock.now().mono_ms))).await,
+        }
+    }
+
+    /// Answers a request of another member; a fetch that finds nothing may take a while. `None` if there is no answer: the other asks again.
+    pub async fn handle(&self, request: Request) -> Option<Response> {
+        let answer = {
+            let mut inner = self.lock();
+            inner.last_request += 1;
+            let id = RequestId(inner.last_request);
+            let (sender, answer) = oneshot::channel();
+            inner.waiting.retain(|_, waiting| !waiting.is_closed());
+            inner.waiting.insert(id, sender);
+            self.step(&mut inner, Input::Request { id, request }).ok()?;
+            answer
+        };
+        match answer.await.ok()? {
+            Answer::Is(response) => Some(response),
+            Answer::Records { head, from, high_watermark } => {
+                let end = self.log.end_offset();
+                let records = match from < end {
+                    true => self.log.read(from, end, FETCH_BYTES).ok()?,
+                    false => Bytes::new(),
+                };
+                Some(Response::Fetch { head, fetched: Fetched::Records { records, high_watermark } })
+            }
+        }
+    }
+
+    /// What became of a request to another member.
+    pub fn answered(&self, from: i32, id: RequestId, response: Option<Response>) {
+        // a failed effect is in the status
+        let _ = self.step(&mut self.lock(), Input::Response { from, id, response });
     }
 
     /// The status now, and a way to wait for the next.
@@ -323,12 +410,41 @@ impl RaftNode {
         for output in &outputs {
             result = match output {
                 Output::WriteQuorumState(state) => self.votes.write(&state.to_json()).map_err(RaftError::from),
-                Output::AppendBatch(batch) => self.log.append(batch.clone(), now).map_err(RaftError::from),
+                Output::AppendBatch(batches) | Output::AppendFetched(batches) => {
+                    self.log.append(batches.clone(), now).map_err(RaftError::from)
+                }
+                Output::TruncateTo(offset) => self.log.truncate_to(*offset).map_err(RaftError::from),
                 Output::HighWatermark(offset) => {
                     self.log.set_high_watermark(*offset);
                     Ok(())
                 }
-                _ => Ok(()),
+                Output::Send { to, id, request } => {
+                    self.network.send(*to, *id, request.clone());
+                    Ok(())
+                }
+                Output::Respond { id, response } => {
+                    answer(inner, *id, Answer::Is(response.clone()));
+                    Ok(())
+                }
+                Output::RespondRecords { id, head, from, high_watermark } => {
+                    let (head, from, high_watermark) = (*head, *from, *high_watermark);
+                    answer(inner, *id, Answer::Records { head, from, high_watermark });
+                    Ok(())
+                }
+                Output::NeedSnapshot { leader_id, snapshot } => {
+                    let (offset, epoch) = (snapshot.offset, snapshot.epoch);
+                    tracing::error!(
+                        leader_id,
+                        offset,
+                        epoch,
+                        "this node is behind the log of its leader, and snapshots cannot be fetched yet"
+                    );
+                    Ok(())
+                }
+                Output::Appended { .. }
+                | Output::NotLeader
+                | Output::TooLarge { .. }
+                | Output::LeaderChanged { .. } => Ok(()),
             };
             if result.is_err() {
                 break;
@@ -341,7 +457,17 @@ impl RaftNode {
         }
         let status = status_of(&inner.core, inner.failed);
         self.status.send_if_modified(|known| std::mem::replace(known, status) != status);
+        if inner.core.next_deadline_ms().is_some_and(|due_ms| due_ms < inner.sleeps_until_ms) {
+            self.hurry.notify_one();
+        }
         result.map(|()| outputs)
+    }
+}
+
+fn answer(inner: &mut Inner, id: RequestId, with: Answer) {
+    if let Some(waiting) = inner.waiting.remove(&id) {
+        // whoever asked may be gone
+        let _ = waiting.send(with);
     }
 }
 
@@ -400,7 +526,7 @@ fn quorum_of(log: &dyn RaftLog, from: i64, mut quorum: QuorumRecords) -> Result<
     Ok((quorum, in_log))
 }
 
-/// The voters, if this node is the only one.
+/// The voters. A node that is the only one must be the one that is named: nobody else could lead.
 fn check_voters(config: &NodeConfig, quorum: &QuorumRecords) -> Result<Vec<Voter>, RaftError> {
     let voters: Vec<Voter> = match &quorum.voters {
         Some(record) if quorum.kraft_version > 0 => {
@@ -410,10 +536,7 @@ fn check_voters(config: &NodeConfig, quorum: &QuorumRecords) -> Result<Vec<Voter
     };
     match voters.as_slice() {
         [] => Err(RaftError::NoVoters),
-        [only] if only.id == config.node_id && [Uuid::ZERO, config.directory_id].contains(&only.directory_id) => {
-            Ok(voters)
-        }
-        [only] => {
+        [only] if only.id != config.node_id || ![Uuid::ZERO, config.directory_id].contains(&only.directory_id) => {
             let voter = if only.directory_id.is_zero() {
                 only.id.to_string()
             } else {
@@ -421,7 +544,7 @@ fn check_voters(config: &NodeConfig, quorum: &QuorumRecords) -> Result<Vec<Voter
             };
             Err(RaftError::NotVoter { node_id: config.node_id, directory_id: config.directory_id, voter })
         }
-        several => Err(RaftError::Voters(several.len())),
+        _ => Ok(voters),
     }
 }
 

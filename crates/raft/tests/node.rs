@@ -7,12 +7,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use milena_common::{ManualClock, Now, Uuid};
 use milena_raft::testing::{MemoryLog, MemoryVotes, suite};
-use milena_raft::{AppendError, NodeConfig, OffsetAndEpoch, RaftError, RaftLog, RaftNode, ReadError, Snapshot};
+use milena_raft::{
+    AppendError, NoNetwork, NodeConfig, OffsetAndEpoch, RaftError, RaftLog, RaftNode, ReadError, Snapshot, Timeouts,
+};
 
 fn start(log: &MemoryLog, votes: &MemoryVotes) -> Result<Arc<RaftNode>, RaftError> {
-    let config = NodeConfig { node_id: 1, directory_id: Uuid::from_u128(1234), static_voters: vec![1] };
+    let config = NodeConfig {
+        node_id: 1,
+        directory_id: Uuid::from_u128(1234),
+        static_voters: vec![1],
+        timeouts: Timeouts::default(),
+    };
     let clock = ManualClock::new(Now { mono_ms: 0, wall_ms: 1_700_000_000_000 });
-    RaftNode::start(config, Arc::new(log.clone()), Box::new(votes.clone()), Arc::new(clock))
+    RaftNode::start(config, Arc::new(log.clone()), Box::new(votes.clone()), Arc::new(clock), Arc::new(NoNetwork))
 }
 
 fn record(text: &str) -> Vec<Bytes> {

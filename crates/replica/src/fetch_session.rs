@@ -305,6 +305,16 @@ impl FetchSessions {
         }
     }
 
+    /// The client is told nothing but to wait: the session's id (0: none). A session goes on as it was, one that would begin does not.
+    ///
+    /// # Errors
+    /// Another request of the same session came between.
+    pub fn postpone(&self, context: FetchContext) -> Result<i32, SessionError> {
+        let Kind::Incremental { session, epoch } = context.kind else { return Ok(0) };
+        let session = session.lock();
+        if session.epoch == epoch { Ok(session.id) } else { Err(SessionError::InvalidEpoch) }
+    }
+
     fn create(&self, parts: Vec<SessionPart>, news: &[PartNews], by_id: bool, follower: bool, now: Now) -> i32 {
         if parts.len() > MAX_FETCH_SESSION_PARTITIONS {
             return 0;

@@ -195,10 +195,11 @@ impl Replica {
     pub fn check_leader(&self, epoch: i32, must_lead: bool) -> Result<(), ReplicaError> {
         let state = self.state.read();
         let current = state.leader_epoch();
-        if epoch >= 0 && epoch < current {
+        // -1 alone says nothing
+        if epoch != -1 && epoch < current {
             return Err(ReplicaError::FencedLeaderEpoch { found: epoch, current });
         }
-        if epoch >= 0 && epoch > current {
+        if epoch > current && epoch != -1 {
             return Err(ReplicaError::UnknownLeaderEpoch { found: epoch, current });
         }
         if must_lead && !state.is_leader() {

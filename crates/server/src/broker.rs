@@ -16,6 +16,7 @@ use milena_replica::ReplicaManager;
 use crate::auto_topics::AutoTopics;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
+use crate::telemetry::Telemetry;
 use crate::txn_markers::LocalMarkers;
 
 /// See the module.
@@ -41,6 +42,8 @@ pub(crate) struct Broker {
     pub(crate) groups: GroupCoordinator,
     /// How fast clients are, and may be.
     pub(crate) quotas: Quotas,
+    /// What clients tell of themselves.
+    pub(crate) telemetry: Telemetry,
     pub(crate) metrics: Metrics,
     pub(crate) transactions: TransactionCoordinator,
     /// The ends of transactions on their way to this broker's partitions.

@@ -12,6 +12,7 @@ pub(crate) fn refuse(node_id: i32, kind: i8, name: &str) -> Option<ApiError> {
         // Another broker's settings are changed through that broker, which knows what they mean to it.
         Some(ResourceType::Broker) => match name.parse::<i32>() {
             Ok(id) if id != node_id => format!("Unexpected broker id, expected {node_id}, but received {name}"),
+            Err(_) if !name.is_empty() => format!("Node id must be an integer, but it is: {name}"),
             _ => return None,
         },
         Some(ResourceType::ClientMetrics) if name.is_empty() => "Subscription name can't be empty".to_owned(),

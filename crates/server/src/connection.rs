@@ -63,7 +63,9 @@ pub(crate) async fn serve(
     let peer = info.peer;
     let mut connection =
         Connection { socket: Socket::new(stream), info, broker, options, answers: Answers::default(), muted: None };
-    match connection.run(stop).await {
+    let ended = connection.run(stop).await;
+    connection.broker.telemetry.on_disconnect(&connection.info);
+    match ended {
         Ok(()) => {}
         Err(Ended::Io(error)) => tracing::debug!(%peer, %error, "connection lost"),
         Err(Ended::Protocol(reason)) => tracing::warn!(%peer, reason, "closing the connection"),
@@ -202,7 +204,7 @@ impl Connection {
             }
         }
         if self.socket.unsent_bytes > 0
-            && let Poll::Ready(written) = self.socket.poll_flush(cx)
+            && let Poll::Ready(written) = self.network(|socket| socket.poll_flush(cx))
         {
             written?;
             // more may be answered, or read, now that there is room
@@ -217,9 +219,10 @@ impl Connection {
         if answered {
             return Poll::Ready(Ok(Event::Progress));
         }
+        let max_frame_bytes = self.options.max_frame_bytes;
         if open
             && self.has_room()
-            && let Poll::Ready(read) = self.socket.poll_fill(cx, self.options.max_frame_bytes)
+            && let Poll::Ready(read) = self.network(|socket| socket.poll_fill(cx, max_frame_bytes))
         {
             return Poll::Ready(Ok(if read? == 0 { Event::EndOfInput } else { Event::Progress }));
         }
@@ -230,6 +233,18 @@ impl Connection {
             Some(idle) => idle.poll(cx).map(|()| Ok(Event::Idle)),
             None => Poll::Pending,
         }
+    }
+
+    /// Has the socket work, and takes the time while somebody has a quota on that.
+    fn network<R>(&mut self, work: impl FnOnce(&mut Socket) -> R) -> R {
+        if !self.broker.quotas.measures_requests() {
+            return work(&mut self.socket);
+        }
+        let began = Instant::now();
+        let result = work(&mut self.socket);
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.info.network_nanoseconds.fetch_add(took, Ordering::Relaxed);
+        result
     }
 
     /// The node stops: gives the answers that come soon, and takes no more requests.

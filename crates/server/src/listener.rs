@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use milena_common::config::{BrokerConfig, EndPoint, SecurityProtocol};
@@ -106,10 +106,15 @@ impl Listener {
                     continue;
                 }
             };
-            let early_ms = match self.kind {
-                Listeners::BROKER => {
-                    broker.quotas.connected(&broker.metadata.load().quotas, canonical(peer).ip(), broker.clock.now())
+            let pause = pause(&self.endpoint, self.kind, &broker);
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    _ = stop.wait_for(|stop| *stop) => break,
                 }
+            }
+            let early_ms = match self.kind {
+                Listeners::BROKER => broker.quotas.connected(canonical(peer).ip(), broker.clock.now()),
                 _ => 0,
             };
             if early_ms > 0 {
@@ -132,6 +137,9 @@ impl Listener {
                 kind: self.kind,
                 protocol: self.endpoint.protocol,
                 throttle_ms: AtomicU64::new(0),
+                network_nanoseconds: AtomicU64::new(0),
+                software: OnceLock::new(),
+                client_instance: Mutex::default(),
             });
             let served = connection::serve(stream, info, Arc::clone(&broker), options, stop.clone());
             connections.spawn(async move {
@@ -143,6 +151,28 @@ impl Listener {
         while connections.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// How long to wait before the connection just accepted is served, by `max.connection.creation.rate` of the broker and of this listener. The
+/// listener of brokers, if there are others, is not kept waiting by the clients on those (KIP-612).
+fn pause(endpoint: &EndPoint, kind: Listeners, broker: &Broker) -> Duration {
+    if kind != Listeners::BROKER {
+        return Duration::ZERO;
+    }
+    let (config, now) = (broker.config.load(), broker.clock.now());
+    let name = &endpoint.listener;
+    let has_others = || config.broker_endpoints().is_ok_and(|all| all.len() > 1);
+    let is_protected = || *name == config.inter_broker_listener() && has_others();
+    let of_broker = match config.max_connection_creation_rate {
+        i32::MAX => 0,
+        _ if is_protected() => 0,
+        rate => broker.quotas.accepted("", rate, now),
+    };
+    let of_listener = match config.connection_creation_rate_of(name) {
+        Some(rate) => broker.quotas.accepted(name, rate, now),
+        None => 0,
+    };
+    Duration::from_millis(of_broker.max(of_listener))
 }
 
 /// Keeps a client that came too early waiting, and then closes (KIP-612).

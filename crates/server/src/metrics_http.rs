@@ -92,6 +92,8 @@ fn beans(metrics: &Metrics) -> String {
 
 /// Brings what is a state up to date.
 fn collect(broker: &Broker, metrics: &Metrics) {
+    broker.quotas.report(metrics, broker.clock.now());
+    broker.telemetry.report(metrics);
     let image = broker.metadata.image();
     let set = |domain, kind, name, value: i64| metrics.gauge(domain, kind, name, &[]).set(value);
     let (mut hosted, mut led, mut under_replicated, mut reassigning) = (0, 0, 0, 0);

@@ -34,10 +34,11 @@ use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::metrics_http;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
-use crate::quota::Quotas;
+use crate::quota::{QuotaPublisher, Quotas};
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
 use crate::storage_format::{self, FormatError, MetaProperties};
+use crate::telemetry::{Telemetry, TelemetryPublisher};
 use crate::txn_markers::{CoordinatorMarkers, FreshIds, LocalMarkers};
 
 /// How long connections and coordinators get to end at shutdown.
@@ -134,6 +135,7 @@ impl Node {
             Arc::clone(&clock),
         );
         let coordinators = CoordinatorPublisher::new(config.node_id, groups.clone(), transactions.clone());
+        let metrics = Metrics::new();
         let broker = Arc::new(Broker {
             node_id: config.node_id,
             cluster_id: storage.cluster_id,
@@ -146,7 +148,8 @@ impl Node {
             replicas: Arc::clone(&replicas),
             groups,
             quotas: Quotas::new(&config),
-            metrics: Metrics::new(),
+            telemetry: Telemetry::start(&config, &metrics)?,
+            metrics,
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids,
             transactions,
@@ -154,8 +157,10 @@ impl Node {
         });
 
         let dynamic_config = DynamicConfig::new(Arc::clone(&broker));
+        let quotas = QuotaPublisher::new(Arc::clone(&broker));
+        let telemetry = TelemetryPublisher::new(Arc::clone(&broker));
         let publishers: Vec<Arc<dyn MetadataPublisher>> =
-            vec![Arc::new(dynamic_config), replicas, Arc::new(coordinators)];
+            vec![Arc::new(dynamic_config), Arc::new(quotas), Arc::new(telemetry), replicas, Arc::new(coordinators)];
         let (stop_quorum, quorum_stopped) = watch::channel(false);
         let mut following = {
             let quorum = Arc::clone(&quorum);
@@ -215,6 +220,14 @@ impl Node {
         })
     }
 
+    /// What is measured, as of now, in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        let broker = &self.broker;
+        broker.quotas.report(&broker.metrics, broker.clock.now());
+        broker.telemetry.report(&broker.metrics);
+        broker.metrics.expose()
+    }
+
     /// Ends when the node cannot go on, with the reason.
     pub async fn failed(&mut self) -> String {
         match (&mut self.following).await {
@@ -237,6 +250,7 @@ impl Node {
                 tracing::warn!("connections did not end in time");
             }
         }
+        self.broker.telemetry.stop().await;
         self.stop_quorum.send_replace(true);
         if let Err(error) = self.following.await {
             tracing::error!(%error, "the metadata log was not followed to the end");

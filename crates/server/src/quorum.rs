@@ -17,8 +17,8 @@ use milena_metadata::{
     ApiError, Bootstrap, Controller, ControllerConfig, LoadError, MetadataCache, MetadataLoader, MetadataPublisher,
 };
 use milena_raft::{
-    LogBatch, MAX_BATCH_BYTES, NodeConfig, OffsetAndEpoch, QuorumStateStore, RaftError, RaftLog, RaftNode, ReadError,
-    Snapshot,
+    LogBatch, MAX_BATCH_BYTES, NoNetwork, NodeConfig, OffsetAndEpoch, QuorumStateStore, RaftError, RaftLog, RaftNode,
+    ReadError, Snapshot, Timeouts,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -100,8 +100,13 @@ impl Quorum {
         let node_id = config.broker.node_id;
         let voters = config.broker.voters().map_err(|error| QuorumError::Config(error.to_string()))?;
         let static_voters = voters.iter().map(|voter| voter.id).collect();
-        let raft = NodeConfig { node_id, directory_id: config.directory_id, static_voters };
-        let raft = RaftNode::start(raft, log, votes, clock.clone())?;
+        let (directory_id, timeouts) = (config.directory_id, Timeouts::default());
+        let raft = NodeConfig { node_id, directory_id, static_voters, timeouts };
+        let raft = RaftNode::start(raft, log, votes, clock.clone(), Arc::new(NoNetwork))?;
+        if raft.voters().len() > 1 {
+            let voters = raft.voters().len();
+            return Err(QuorumError::Config(format!("a quorum of {voters} voters is not supported yet")));
+        }
         let controller = ControllerConfig {
             node_id,
             cluster_id: config.cluster_id.clone(),

@@ -5,14 +5,18 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use milena_common::Uuid;
 use milena_common::config::SecurityProtocol;
 use milena_coordinator::GroupContext;
 use milena_protocol::{Listeners, Request};
+use parking_lot::Mutex;
 
 use crate::broker::Broker;
+use crate::quota::{ANONYMOUS, Quota, Who};
+use crate::request_time::RequestTime;
 
 /// A future that owns what it needs.
 pub(crate) type BoxFuture<R> = Pin<Box<dyn Future<Output = R> + Send + 'static>>;
@@ -36,6 +40,11 @@ pub(crate) trait Handler {
     /// The versions that are served, and so advertised.
     const VERSIONS: RangeInclusive<i16>;
 
+    /// Whether ApiVersions speaks of it on this broker; it is answered all the same.
+    fn is_advertised(_broker: &Broker) -> bool {
+        true
+    }
+
     /// Authorises, resolves, calls one noun of the broker and words the answer. Until it returns, the connection starts no other request.
     fn handle(
         cx: &RequestContext,
@@ -54,6 +63,8 @@ pub(crate) struct RequestContext {
     /// Of the frame, header included.
     pub(crate) request_bytes: usize,
     pub(crate) connection: Arc<ConnectionInfo>,
+    /// How long it keeps threads busy; `None` while nobody has a quota on that.
+    pub(crate) time: Option<Arc<RequestTime>>,
 }
 
 impl RequestContext {
@@ -62,14 +73,36 @@ impl RequestContext {
         format!("/{}", self.connection.peer.ip())
     }
 
-    /// For quotas; a client without an id is one with an empty one.
-    pub(crate) fn client_id(&self) -> &str {
-        self.client_id.as_deref().unwrap_or_default()
+    /// Whose quotas count; a client without an id is one with an empty one.
+    pub(crate) fn who(&self) -> Who<'_> {
+        Who { user: ANONYMOUS, client_id: self.client_id.as_deref().unwrap_or_default() }
     }
 
-    /// The connection is not read for so long once the answer is given (KIP-219). Returns what to tell the client.
-    pub(crate) fn throttle(&self, ms: u64) -> i32 {
-        self.connection.throttle_ms.fetch_max(ms, Ordering::Relaxed);
+    /// How long the client must wait by reason of the time that the request took so far. Counted once, when it is first asked for.
+    pub(crate) fn request_throttle_ms(&self, broker: &Broker) -> u64 {
+        let Some(time) = &self.time else { return 0 };
+        time.counted(|nanoseconds| {
+            let with_network = nanoseconds + self.connection.network_nanoseconds.swap(0, Ordering::Relaxed);
+            broker.quotas.requested(self.who(), with_network, broker.clock.now())
+        })
+    }
+
+    /// The request's time is nobody's: other brokers' requests, and those without an answer.
+    pub(crate) fn exempt(&self) {
+        if let Some(time) = &self.time {
+            time.counted(|_| 0);
+        }
+    }
+
+    /// The client is to wait for so long by reason of this quota, or longer by reason of the request's time: the connection is not read
+    /// meanwhile, once the answer is given (KIP-219). Returns what to tell the client.
+    pub(crate) fn throttle(&self, broker: &Broker, quota: Quota, ms: u64) -> i32 {
+        let request_ms = self.request_throttle_ms(broker);
+        let (quota, ms) = if ms > request_ms { (quota, ms) } else { (Quota::Request, request_ms) };
+        if ms > 0 {
+            broker.quotas.throttled(quota, self.who(), ms, broker.clock.now());
+            self.connection.throttle_ms.fetch_max(ms, Ordering::Relaxed);
+        }
         i32::try_from(ms).unwrap_or(i32::MAX)
     }
 
@@ -81,6 +114,13 @@ impl RequestContext {
             api_version: self.api_version,
         }
     }
+}
+
+/// Name and version of a client's software, as ApiVersions tells them (KIP-511).
+#[derive(Debug, Clone)]
+pub(crate) struct Software {
+    pub(crate) name: String,
+    pub(crate) version: String,
 }
 
 /// What is known of a connection.
@@ -95,4 +135,10 @@ pub(crate) struct ConnectionInfo {
     pub(crate) protocol: SecurityProtocol,
     /// For how long the connection is not to be read; see [`RequestContext::throttle`].
     pub(crate) throttle_ms: AtomicU64,
+    /// How long the socket kept threads busy since a request was last counted; only measured while somebody has a quota on that.
+    pub(crate) network_nanoseconds: AtomicU64,
+    /// What the client said of its software, once it did.
+    pub(crate) software: OnceLock<Software>,
+    /// The metrics instance that the client speaks for on this connection, once it did (KIP-714).
+    pub(crate) client_instance: Mutex<Option<Uuid>>,
 }

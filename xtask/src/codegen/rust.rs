@@ -23,6 +23,7 @@ pub(super) fn messages(specs: &Specs, files: &mut Files) {
     );
     let mut uses = String::new();
     let mut requests = String::new();
+    let mut responses = String::new();
     let mut all = String::new();
     let mut apis: Vec<(&Api, &Message)> = Vec::new();
     for (stem, spec) in specs {
@@ -45,17 +46,33 @@ pub(super) fn messages(specs: &Specs, files: &mut Files) {
                     api.name
                 );
             }
+            if let (Kind::Response, Some(_)) = (message.kind, &spec.api) {
+                line!(responses, "{}", response(message));
+            }
         }
     }
     apis.sort_by_key(|(api, _)| api.key);
     line!(
         modules,
-        "mod table;\n\n{uses}pub use table::ApiKey;\npub(crate) use table::{{ApiInfo, TABLE}};\n\nuse crate::primitives::Request;\n"
+        "mod table;\n\n{uses}pub use table::ApiKey;\npub(crate) use table::{{ApiInfo, TABLE}};\n\nuse crate::primitives::{{Request, Response}};\n"
     );
     modules.push_str(&requests);
+    modules.push_str(&responses);
     modules.push_str(&for_each("for_each_message", "request, response and embedded structure", &all));
     files.insert("messages/mod.rs".into(), modules);
     files.insert("messages/table.rs".into(), table(&apis));
+}
+
+/// Ties a response to its trait.
+fn response(message: &Message) -> String {
+    let name = message.name();
+    let throttled = message.find(name).fields.iter().any(|field| field.name == "throttle_time_ms");
+    match throttled {
+        true => format!(
+            "impl Response for {name} {{ fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> {{ Some(&mut self.throttle_time_ms) }} }}"
+        ),
+        false => format!("impl Response for {name} {{}}"),
+    }
 }
 
 /// A macro that hands a list of `{ Name path }` to another macro.

@@ -175,6 +175,16 @@ impl BrokerConfig {
         self.log_flush_interval_ms.unwrap_or(self.log_flush_scheduler_interval_ms)
     }
 
+    /// `max.connection.creation.rate` of one listener, if it has its own.
+    pub fn connection_creation_rate_of(&self, listener: &str) -> Option<i32> {
+        let mut own = self.originals.iter().filter_map(|(key, value)| {
+            let (name, key) = key.strip_prefix("listener.name.")?.split_once('.')?;
+            let is_own = key == "max.connection.creation.rate" && name.eq_ignore_ascii_case(listener);
+            is_own.then(|| value.trim().parse().ok())?
+        });
+        own.next()
+    }
+
     /// Limits of single addresses, `max.connections.per.ip.overrides`: (address or host name, most connections).
     pub fn connections_per_ip(&self) -> Result<Vec<(String, i32)>, ConfigError> {
         let pair = |entry: &str| {

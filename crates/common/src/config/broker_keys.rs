@@ -183,7 +183,7 @@ config_def! {
     "log.roll.ms" => log_roll_ms: Option<i64> = null, Any, ClusterWide Public live, "Age at which a segment is closed.";
     "log.segment.bytes" => log_segment_bytes: i32 = "1073741824", AtLeast(1048576), ClusterWide Public live, "Size at which a segment is closed.";
     "log.segment.delete.delay.ms" => log_segment_delete_delay_ms: i64 = "60000", AtLeast(0), ClusterWide Public live, "Wait before the files of a deleted segment are removed.";
-    "max.connection.creation.rate" => max_connection_creation_rate: i32 = "2147483647", AtLeast(0), ClusterWide Public idle, "Most new connections in a second.";
+    "max.connection.creation.rate" => max_connection_creation_rate: i32 = "2147483647", AtLeast(0), ClusterWide Public live, "Most new connections in a second.";
     "max.connections" => max_connections: i32 = "2147483647", AtLeast(0), ClusterWide Public live, "Most connections at a time.";
     "max.connections.per.ip" => max_connections_per_ip: i32 = "2147483647", AtLeast(0), ClusterWide Public live, "Most connections at a time from one address.";
     "max.connections.per.ip.overrides" => max_connections_per_ip_overrides: String = "", Any, ClusterWide Public live, "Other bounds for some addresses: host:number, separated by commas.";
@@ -204,6 +204,7 @@ config_def! {
     "metrics.recording.level" => metrics_recording_level: String = "INFO", Any, ReadOnly Public idle, "How much is measured: INFO, DEBUG or TRACE.";
     "metrics.sample.window.ms" => metrics_sample_window_ms: i64 = "30000", AtLeast(1), ReadOnly Public idle, "Length of one such sample.";
     "milena.metrics.listen" => milena_metrics_listen: Option<String> = null, Any, ReadOnly Milena live, "Where the metrics can be read over HTTP, as host:port: /metrics in the Prometheus text format with the names of the JMX exporter, /jmx by MBean name. Nowhere by default.";
+    "milena.telemetry.otlp.endpoint" => milena_telemetry_otlp_endpoint: Option<String> = null, Any, ReadOnly Milena live, "Where the metrics go that clients push (KIP-714): http://host:port of a collector (OTLP over HTTP, in protobuf; /v1/metrics if no path is given), or file:/path for one line of JSON per push. Without it no client is asked for metrics.";
     "min.insync.replicas" => min_insync_replicas: i32 = "1", AtLeast(1), ClusterWide Public live, "In-sync replicas without which acks=all is refused.";
     "node.id" => node_id: i32 = "-1", Any, ReadOnly Public live, "Number of this node, different on every node.";
     "num.io.threads" => num_io_threads: i32 = "8", AtLeast(1), ClusterWide Public idle, "Threads that carry out requests.";
@@ -375,7 +376,7 @@ config_def! {
     "ssl.truststore.location" => ssl_truststore_location: Option<String> = null, Any, PerBroker Public idle, "File with trusted certificates.";
     "ssl.truststore.password" => ssl_truststore_password: Option<Password> = null, Any, PerBroker Public idle, "Password of that file.";
     "ssl.truststore.type" => ssl_truststore_type: String = "JKS", Any, PerBroker Public idle, "Format of that file: JKS, PKCS12 or PEM.";
-    "telemetry.max.bytes" => telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of metrics that a client may push at once.";
+    "telemetry.max.bytes" => telemetry_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public live, "Most bytes of metrics that a client may push at once.";
     "transaction.abort.timed.out.transaction.cleanup.interval.ms" => transaction_abort_timed_out_transaction_cleanup_interval_ms: i32 = "10000", AtLeast(1), ReadOnly Public live, "How often transactions that took too long are looked for.";
     "transaction.max.timeout.ms" => transaction_max_timeout_ms: i32 = "900000", AtLeast(1), ReadOnly Public live, "Longest transaction that a producer may ask for.";
     "transaction.partition.verification.enable" => transaction_partition_verification_enable: bool = "true", Any, ClusterWide Public live, "A partition asks the coordinator whether it belongs to the transaction.";

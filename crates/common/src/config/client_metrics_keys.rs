@@ -6,7 +6,7 @@ config_def! {
     /// One client-metrics subscription.
     pub struct ClientMetricsConfig;
 
-    "interval.ms" => interval_ms: i32 = "300000", Any, ClusterWide Public idle, "How often clients push their metrics.";
-    "match" => match_patterns: Vec<String> = "", Any, ClusterWide Public idle, "Which clients push: selector=pattern, separated by commas; empty is all.";
-    "metrics" => metrics: Vec<String> = "", Any, ClusterWide Public idle, "Beginnings of the metrics' names; * is all.";
+    "interval.ms" => interval_ms: i32 = "300000", Any, ClusterWide Public live, "How often clients push their metrics.";
+    "match" => match_patterns: Vec<String> = "", Elements, ClusterWide Public live, "Which clients push: selector=pattern, separated by commas; empty is all.";
+    "metrics" => metrics: Vec<String> = "", Elements, ClusterWide Public live, "Beginnings of the metrics' names; * is all.";
 }

@@ -67,22 +67,30 @@ impl BrokerConfig {
 }
 
 impl ClientMetricsConfig {
-    /// Checks the settings of a subscription (KIP-714).
+    /// Checks the settings of a subscription (KIP-714), but for the syntax of its patterns.
     pub fn validate(settings: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
-        if let Some(name) = settings.keys().find(|name| Self::key(name).is_none()) {
-            let what = format!("Unknown client metrics configuration: {name}");
-            return Err(ConfigError::Conflict(what));
-        }
+        Self::check_names(settings)?;
         let config = Self::parse(settings.clone())?;
-        let interval_ms = config.interval_ms;
-        if !(100..=3_600_000).contains(&interval_ms) {
-            let what = format!(
-                "Invalid value {interval_ms} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
-            );
-            return Err(ConfigError::Conflict(what));
-        }
+        config.check_interval()?;
         config.selectors()?;
         Ok(config)
+    }
+
+    pub fn check_names(settings: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        match settings.keys().find(|name| Self::key(name).is_none()) {
+            Some(name) => Err(ConfigError::Conflict(format!("Unknown client metrics configuration: {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub fn check_interval(&self) -> Result<(), ConfigError> {
+        let interval_ms = self.interval_ms;
+        match (100..=3_600_000).contains(&interval_ms) {
+            true => Ok(()),
+            false => Err(ConfigError::Conflict(format!(
+                "Invalid value {interval_ms} for interval.ms, interval must be between 100 and 3600000 (1 hour)"
+            ))),
+        }
     }
 
     /// The pairs (selector, pattern) of `match`.
@@ -98,7 +106,10 @@ impl ClientMetricsConfig {
         let mut pairs = Vec::new();
         for entry in &self.match_patterns {
             let pair = entry.split_once('=').map(|(name, pattern)| (name.trim(), pattern.trim()));
-            match pair.filter(|(name, pattern)| SELECTORS.contains(name) && !pattern.is_empty()) {
+            let is_pair = |(name, pattern): &(&str, &str)| {
+                SELECTORS.contains(name) && !pattern.is_empty() && !pattern.trim_end_matches('=').contains('=')
+            };
+            match pair.filter(is_pair) {
                 Some(pair) => pairs.push(pair),
                 None => return Err(ConfigError::Conflict(format!("Illegal client matching pattern: {entry}"))),
             }
@@ -165,6 +176,8 @@ mod tests {
             ("interval.ms", "1", "Invalid value 1 for interval.ms, interval must be between 100 and 3600000 (1 hour)"),
             ("match", "foo", "Illegal client matching pattern: foo"),
             ("match", "foo=bar", "Illegal client matching pattern: foo=bar"),
+            ("match", "client_id=a=b", "Illegal client matching pattern: client_id=a=b"),
+            ("match", "client_id=a,", "Configuration 'match' values must not be empty."),
             ("match", "client_id=a.*, client_software_name=b", "ok"),
             ("foo", "1", "Unknown client metrics configuration: foo"),
             ("metrics", "org.apache.kafka.", "ok"),

@@ -37,8 +37,13 @@ impl GroupShard {
             let protocol_type = kind.map_or("", GroupKind::name);
             (id, State::Empty.name(), protocol_type, kind.map_or(CLASSIC, GroupKind::name))
         });
+        // Offsets that wait for the end of a transaction make a group too.
+        let awaited = (self.hard.groups_with_pending_offsets())
+            .filter(|id| !self.exists(id))
+            .map(|id| (id, State::Empty.name(), "", CLASSIC));
         let mut listed: Vec<ListedGroup> = live
             .chain(others)
+            .chain(awaited)
             .filter(|(_, state, _, group_type)| {
                 passes(&request.states_filter, state) && passes(&request.types_filter, group_type)
             })
@@ -61,7 +66,7 @@ impl GroupShard {
             recorded.is_some_and(|recorded| recorded.consumer.is_some() || recorded.foreign_kind().is_some());
         match self.soft.groups.get(group_id) {
             Some(group) => describe(group, described),
-            None if recorded.is_some() && !is_foreign => {
+            None if !is_foreign && (recorded.is_some() || self.hard.has_pending_offsets(group_id)) => {
                 DescribedGroup { group_state: State::Empty.name().to_owned(), ..described }
             }
             None if cx.api_version >= 6 => DescribedGroup {
@@ -90,18 +95,22 @@ impl GroupShard {
         if self.hard.consumer_group(group_id).is_some_and(|group| group.state() != GroupState::Empty) {
             return Outcome::response(result(ErrorCode::NonEmptyGroup));
         }
-        if !self.exists(group_id) {
+        let pending = self.hard.pending_offsets(group_id);
+        if !self.exists(group_id) && pending.is_empty() {
             return Outcome::response(result(ErrorCode::GroupIdNotFound));
         }
         let id: Arc<str> = Arc::from(group_id);
-        let mut records = Vec::new();
+        // Transactions that commit to it later do not bring it back.
+        let mut records: Vec<GroupRecord> =
+            pending.iter().map(|(topic, partition)| GroupRecord::offset(&id, topic, *partition, None)).collect();
         if let Some(recorded) = self.hard.group(group_id) {
             if recorded.foreign_kind().is_some() {
                 // More state of these stands elsewhere.
                 return Outcome::response(result(ErrorCode::GroupIdNotFound));
             }
             for (topic, partitions) in &recorded.offsets {
-                records.extend(partitions.keys().map(|&partition| GroupRecord::offset(&id, topic, partition, None)));
+                let recorded = partitions.keys().filter(|&&partition| !pending.contains(&(topic.clone(), partition)));
+                records.extend(recorded.map(|&partition| GroupRecord::offset(&id, topic, partition, None)));
             }
         }
         let consumer = self.consumer_tombstones(&id);

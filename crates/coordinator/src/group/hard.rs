@@ -161,6 +161,17 @@ impl Hard {
         self.pending_producers.contains_key(group)
     }
 
+    pub(crate) fn groups_with_pending_offsets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.pending_producers.keys()
+    }
+
+    /// What transactions that have not ended commit for a group.
+    pub(crate) fn pending_offsets(&self, group: &str) -> BTreeSet<(Arc<str>, i32)> {
+        let producers = self.pending_producers.get(group).into_iter().flatten();
+        let pending = producers.filter_map(|id| self.pending.get(id)).flat_map(HashMap::keys);
+        pending.filter(|(of, ..)| **of == *group).map(|(_, topic, partition)| (topic.clone(), *partition)).collect()
+    }
+
     fn forget_pending_producer(&mut self, group: &Arc<str>, producer_id: i64) {
         if let Some(producers) = self.pending_producers.get_mut(group) {
             producers.remove(&producer_id);

@@ -12,7 +12,7 @@ use milena_protocol::messages::create_topics_response::CreatableTopicConfigs;
 use milena_protocol::stored::metadata::{ClearElrRecord, ConfigRecord, MetadataRecord};
 
 use super::replication::cluster_defaults;
-use super::{ApiError, Cx, Decision};
+use super::{ApiError, Cx, Decision, client_metrics};
 use crate::image::{ConfigResource, ResourceType};
 
 type Settings = BTreeMap<String, String>;
@@ -137,7 +137,8 @@ fn alter_all(
 }
 
 fn alter_one(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<Vec<MetadataRecord>, ApiError> {
-    let resource = check_resource(cx, asked)?;
+    let kind = kind_of(asked)?;
+    let resource = ConfigResource::new(kind, asked.name);
     let mut names = BTreeSet::new();
     if asked.changes.iter().any(|(name, _)| !names.insert(*name)) {
         return Err(ApiError::new(ErrorCode::InvalidRequest, "Error due to duplicate config keys"));
@@ -169,11 +170,14 @@ fn alter_one(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<Vec<MetadataRecord>, ApiE
             }
         }
     }
+    check_name(kind, asked.name)?;
     wanted
         .iter()
         .filter(|(name, value)| present.get(*name) != Some(*value))
         .try_for_each(|(name, value)| check_length(name, value))?;
     check(cx, &resource, present, &wanted)?;
+    // last, as in Kafka: what is wrong with the settings is said of a resource that is not there too
+    check_existence(cx, kind, asked.name)?;
     Ok(records_for(cx, &resource, asked, present, &wanted))
 }
 
@@ -181,41 +185,46 @@ fn parts(list: &str) -> Vec<String> {
     if list.is_empty() { Vec::new() } else { list.split(',').map(|part| part.trim().to_owned()).collect() }
 }
 
-/// The resource, if it can be altered at all.
-fn check_resource(cx: &Cx<'_>, asked: &Asked<'_>) -> Result<ConfigResource, ApiError> {
-    let request = |message: String| ApiError::new(ErrorCode::InvalidRequest, message);
-    let kind = ResourceType::from_i8(asked.resource_type)
-        .ok_or_else(|| request(format!("Unexpected resource type {}.", asked.resource_type)))?;
-    let default_refused = |what: &str| request(format!("Default {what} resources are not allowed."));
-    match kind {
-        ResourceType::Topic if asked.name.is_empty() => return Err(default_refused("topic")),
-        ResourceType::Topic => {
-            super::topics::check_name(asked.name)?;
-            if cx.image.topics.by_name(asked.name).is_none() {
-                let message = format!("The topic '{}' does not exist.", asked.name);
-                return Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message));
-            }
-        }
-        ResourceType::Broker if asked.name.is_empty() => {}
-        ResourceType::Broker => {
-            let id: i32 = asked
-                .name
-                .parse()
-                .map_err(|_| request(format!("Node id must be an integer, but it is: {}", asked.name)))?;
-            if cx.image.cluster.broker(id).is_none() && !cx.image.cluster.controllers.contains_key(&id) {
-                return Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("No node with id {id} found.")));
-            }
-        }
-        ResourceType::ClientMetrics if asked.name.is_empty() => {
-            return Err(default_refused("client metrics"));
-        }
-        ResourceType::Group if asked.name.is_empty() => return Err(default_refused("group")),
-        ResourceType::ClientMetrics | ResourceType::Group => {}
-        ResourceType::BrokerLogger => {
-            return Err(request("Unexpected resource type BROKER_LOGGER.".to_owned()));
-        }
+/// What kind of resource is asked for, if it can be altered at all.
+fn kind_of(asked: &Asked<'_>) -> Result<ResourceType, ApiError> {
+    let unexpected =
+        |what: String| ApiError::new(ErrorCode::InvalidRequest, format!("Unexpected resource type {what}."));
+    match ResourceType::from_i8(asked.resource_type) {
+        None => Err(unexpected(asked.resource_type.to_string())),
+        Some(ResourceType::BrokerLogger) => Err(unexpected("BROKER_LOGGER".to_owned())),
+        Some(kind) => Ok(kind),
     }
-    Ok(ConfigResource::new(kind, asked.name))
+}
+
+/// Whether a resource can be called so.
+fn check_name(kind: ResourceType, name: &str) -> Result<(), ApiError> {
+    let request = |message: String| ApiError::new(ErrorCode::InvalidRequest, message);
+    let default_refused = |what: &str| Err(request(format!("Default {what} resources are not allowed.")));
+    match kind {
+        ResourceType::Topic if name.is_empty() => default_refused("topic"),
+        ResourceType::Topic => super::topics::check_name(name),
+        ResourceType::Broker if !name.is_empty() && name.parse::<i32>().is_err() => {
+            Err(request(format!("Node id must be an integer, but it is: {name}")))
+        }
+        ResourceType::ClientMetrics if name.is_empty() => default_refused("client metrics"),
+        ResourceType::Group if name.is_empty() => default_refused("group"),
+        _ => Ok(()),
+    }
+}
+
+fn check_existence(cx: &Cx<'_>, kind: ResourceType, name: &str) -> Result<(), ApiError> {
+    match (kind, name.parse::<i32>()) {
+        (ResourceType::Topic, _) if cx.image.topics.by_name(name).is_none() => {
+            let message = format!("The topic '{name}' does not exist.");
+            Err(ApiError::new(ErrorCode::UnknownTopicOrPartition, message))
+        }
+        (ResourceType::Broker, Ok(id))
+            if cx.image.cluster.broker(id).is_none() && !cx.image.cluster.controllers.contains_key(&id) =>
+        {
+            Err(ApiError::new(ErrorCode::BrokerIdNotRegistered, format!("No node with id {id} found.")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn key_of(kind: ResourceType, name: &str) -> Option<&'static ConfigKey> {
@@ -271,10 +280,7 @@ fn check(cx: &Cx<'_>, resource: &ConfigResource, present: &Settings, wanted: &Se
         ResourceType::Topic => check_topic(cx, wanted),
         ResourceType::Broker => check_broker(cx, resource, present, wanted),
         ResourceType::Group => Ok(GroupConfig::validate(&cluster_broker(cx), wanted).map(|_| ())?),
-        ResourceType::ClientMetrics => match ClientMetricsConfig::validate(wanted) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(ApiError::new(ErrorCode::InvalidRequest, error.to_string())),
-        },
+        ResourceType::ClientMetrics => client_metrics::check(wanted),
         ResourceType::BrokerLogger => Ok(()),
     }
 }

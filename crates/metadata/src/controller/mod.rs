@@ -5,6 +5,7 @@
 //! reads requests from sockets, authorizes, or touches files: handlers call it, the metadata log is behind a seam.
 
 mod bootstrap;
+mod client_metrics;
 mod cluster;
 mod config;
 mod election;
@@ -31,6 +32,7 @@ use milena_protocol::stored::metadata::{AbortTransactionRecord, MetadataRecord};
 use tokio::sync::watch;
 
 pub use bootstrap::Bootstrap;
+pub use client_metrics::matching_pattern;
 pub use error::ApiError;
 pub use topics::check_name as check_topic_name;
 
@@ -63,6 +65,9 @@ pub(crate) struct Cx<'a> {
     /// Differs from call to call; for spreading replicas and new topic ids.
     pub(crate) random: &'a mut dyn FnMut() -> Uuid,
 }
+
+/// Counts the partitions that one topic's change touches, after everything else was checked; an error refuses that topic (KIP-599).
+pub type MutationQuota<'a> = dyn FnMut(usize) -> Result<(), ApiError> + Send + 'a;
 
 /// State that is never recorded and starts anew with every term.
 #[derive(Debug, Default)]
@@ -199,7 +204,16 @@ impl Controller {
         &self,
         request: msg::CreateTopicsRequest,
     ) -> Result<msg::CreateTopicsResponse, ApiError> {
-        self.write(|cx, _| topics::create_topics(cx, &request)).await
+        self.create_topics_within(request, &mut |_| Ok(())).await
+    }
+
+    /// As [`Controller::create_topics`], within the quota of who asked.
+    pub async fn create_topics_within(
+        &self,
+        request: msg::CreateTopicsRequest,
+        quota: &mut MutationQuota<'_>,
+    ) -> Result<msg::CreateTopicsResponse, ApiError> {
+        self.write(|cx, _| topics::create_topics(cx, &request, quota)).await
     }
 
     /// By name or by id.
@@ -207,14 +221,32 @@ impl Controller {
         &self,
         request: msg::DeleteTopicsRequest,
     ) -> Result<msg::DeleteTopicsResponse, ApiError> {
-        self.write(|cx, _| topics::delete_topics(cx, &request)).await
+        self.delete_topics_within(request, &mut |_| Ok(())).await
+    }
+
+    /// As [`Controller::delete_topics`], within the quota of who asked.
+    pub async fn delete_topics_within(
+        &self,
+        request: msg::DeleteTopicsRequest,
+        quota: &mut MutationQuota<'_>,
+    ) -> Result<msg::DeleteTopicsResponse, ApiError> {
+        self.write(|cx, _| topics::delete_topics(cx, &request, quota)).await
     }
 
     pub async fn create_partitions(
         &self,
         request: msg::CreatePartitionsRequest,
     ) -> Result<msg::CreatePartitionsResponse, ApiError> {
-        self.write(|cx, _| partitions::create_partitions(cx, &request)).await
+        self.create_partitions_within(request, &mut |_| Ok(())).await
+    }
+
+    /// As [`Controller::create_partitions`], within the quota of who asked.
+    pub async fn create_partitions_within(
+        &self,
+        request: msg::CreatePartitionsRequest,
+        quota: &mut MutationQuota<'_>,
+    ) -> Result<msg::CreatePartitionsResponse, ApiError> {
+        self.write(|cx, _| partitions::create_partitions(cx, &request, quota)).await
     }
 
     // ---- Configurations (broker loggers are the broker's own business) ----

@@ -11,12 +11,13 @@ use milena_protocol::messages::{CreatePartitionsRequest, CreatePartitionsRespons
 use milena_protocol::stored::metadata::MetadataRecord;
 
 use super::topics::{all_fenced, check_assignment, new_partition};
-use super::{ApiError, Cx, Decision, placement};
+use super::{ApiError, Cx, Decision, MutationQuota, placement};
 use crate::image::partition_record;
 
 pub(crate) fn create_partitions(
     cx: &mut Cx<'_>,
     request: &CreatePartitionsRequest,
+    quota: &mut MutationQuota<'_>,
 ) -> Decision<CreatePartitionsResponse> {
     let mut seen = BTreeSet::new();
     let duplicates: BTreeSet<&str> =
@@ -31,7 +32,7 @@ pub(crate) fn create_partitions(
             }
             Err(ApiError::new(ErrorCode::InvalidRequest, "Duplicate topic name."))
         } else {
-            add_to_topic(cx, topic)
+            add_to_topic(cx, topic, quota)
         };
         let (error_code, error_message) = match added {
             Ok(new) => {
@@ -48,7 +49,11 @@ pub(crate) fn create_partitions(
     Ok(Outcome::new(records, CreatePartitionsResponse { results, ..Default::default() }))
 }
 
-fn add_to_topic(cx: &mut Cx<'_>, request: &CreatePartitionsTopic) -> Result<Vec<MetadataRecord>, ApiError> {
+fn add_to_topic(
+    cx: &mut Cx<'_>,
+    request: &CreatePartitionsTopic,
+    quota: &mut MutationQuota<'_>,
+) -> Result<Vec<MetadataRecord>, ApiError> {
     let topic = cx.image.topics.by_name(&request.name).ok_or(ErrorCode::UnknownTopicOrPartition)?;
     let present = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
     let invalid = |message: String| Err(ApiError::new(ErrorCode::InvalidPartitions, message));
@@ -85,11 +90,13 @@ fn add_to_topic(cx: &mut Cx<'_>, request: &CreatePartitionsTopic) -> Result<Vec<
             placement::place(cx.image, additional, i16::try_from(factor).unwrap_or(i16::MAX), seed)?
         }
     };
-    (present..)
+    let partitions: Vec<MetadataRecord> = (present..)
         .zip(replicas)
         .map(|(n, replicas)| {
             let image = new_partition(cx.image, replicas).ok_or_else(|| all_fenced(n))?;
             Ok(MetadataRecord::Partition(partition_record(topic.id, n, &image)))
         })
-        .collect()
+        .collect::<Result<_, ApiError>>()?;
+    quota(partitions.len())?;
+    Ok(partitions)
 }

@@ -11,12 +11,16 @@ use milena_protocol::messages::delete_topics_response::DeletableTopicResult;
 use milena_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse};
 use milena_protocol::stored::metadata::{ConfigRecord, MetadataRecord, RemoveTopicRecord, TopicRecord};
 
-use super::{ApiError, Cx, Decision, cluster, config, placement};
+use super::{ApiError, Cx, Decision, MutationQuota, cluster, config, placement};
 use crate::image::{MetadataImage, NO_LEADER, PartitionImage, ResourceType, TopicImage, partition_record};
 
 const METADATA_TOPIC: &str = "__cluster_metadata";
 
-pub(crate) fn create_topics(cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> Decision<CreateTopicsResponse> {
+pub(crate) fn create_topics(
+    cx: &mut Cx<'_>,
+    request: &CreateTopicsRequest,
+    quota: &mut MutationQuota<'_>,
+) -> Decision<CreateTopicsResponse> {
     check_total(&request.topics, cx.config.broker.num_partitions)?;
     let mut seen = BTreeSet::new();
     let duplicates: BTreeSet<&str> =
@@ -31,7 +35,7 @@ pub(crate) fn create_topics(cx: &mut Cx<'_>, request: &CreateTopicsRequest) -> D
             }
             continue;
         }
-        match create_one(cx, topic) {
+        match create_one(cx, topic, quota) {
             Ok((result, new)) => {
                 records.extend(new);
                 topics.push(result);
@@ -67,11 +71,16 @@ fn failed(name: &str, error: ApiError) -> CreatableTopicResult {
     CreatableTopicResult {
         name: name.to_owned(),
         error_code: error.code.code(),
-        error_message: Some(error.text().to_owned()),
+        error_message: told(&error),
         num_partitions: -1,
         replication_factor: -1,
         ..Default::default()
     }
+}
+
+/// Like Kafka's, the answer to who is over its quota has no words.
+fn told(error: &ApiError) -> Option<String> {
+    (error.code != ErrorCode::ThrottlingQuotaExceeded).then(|| error.text().to_owned())
 }
 
 /// Checks a topic's name as such (KIP-0; the rules clients know too).
@@ -119,6 +128,7 @@ fn check_free(image: &MetadataImage, name: &str) -> Result<(), ApiError> {
 fn create_one(
     cx: &mut Cx<'_>,
     topic: &CreatableTopic,
+    quota: &mut MutationQuota<'_>,
 ) -> Result<(CreatableTopicResult, Vec<MetadataRecord>), ApiError> {
     check_free(cx.image, &topic.name)?;
     let mut configs = BTreeMap::new();
@@ -134,6 +144,7 @@ fn create_one(
     }
     config::check_topic(cx, &configs)?;
     let partitions = if topic.assignments.is_empty() { placed(cx, topic)? } else { assigned(cx, topic)? };
+    quota(partitions.len())?;
     let id = (cx.random)();
     let mut records = vec![MetadataRecord::Topic(TopicRecord { name: topic.name.clone(), topic_id: id })];
     records.extend(configs.iter().map(|(name, value)| {
@@ -258,7 +269,11 @@ pub(crate) fn new_partition(image: &MetadataImage, replicas: Vec<i32>) -> Option
     Some(PartitionImage { replicas, directories, isr, leader, ..Default::default() })
 }
 
-pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> Decision<DeleteTopicsResponse> {
+pub(crate) fn delete_topics(
+    cx: &mut Cx<'_>,
+    request: &DeleteTopicsRequest,
+    quota: &mut MutationQuota<'_>,
+) -> Decision<DeleteTopicsResponse> {
     if !cx.config.broker.delete_topic_enable {
         return Err(ErrorCode::TopicDeletionDisabled.into());
     }
@@ -294,6 +309,7 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
                 "The provided topic name maps to an ID that was already supplied.",
             )),
         });
+        let found = found.and_then(|topic| quota(topic.partitions.len()).map(|()| topic));
         responses.push(match found {
             Ok(topic) => {
                 records.push(MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id: topic.id }));
@@ -306,7 +322,7 @@ pub(crate) fn delete_topics(cx: &mut Cx<'_>, request: &DeleteTopicsRequest) -> D
                     .filter(|id| ids.contains(id))
                     .unwrap_or(*id),
                 error_code: error.code.code(),
-                error_message: Some(error.text().to_owned()),
+                error_message: told(&error),
             },
         });
     }

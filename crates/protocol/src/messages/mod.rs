@@ -387,7 +387,7 @@ pub use write_txn_markers_response::WriteTxnMarkersResponse;
 pub use table::ApiKey;
 pub(crate) use table::{ApiInfo, TABLE};
 
-use crate::primitives::Request;
+use crate::primitives::{Request, Response};
 
 impl Request for AddOffsetsToTxnRequest { const KEY: ApiKey = ApiKey::AddOffsetsToTxn; type Response = AddOffsetsToTxnResponse; }
 impl Request for AddPartitionsToTxnRequest { const KEY: ApiKey = ApiKey::AddPartitionsToTxn; type Response = AddPartitionsToTxnResponse; }
@@ -482,6 +482,99 @@ impl Request for UpdateRaftVoterRequest { const KEY: ApiKey = ApiKey::UpdateRaft
 impl Request for VoteRequest { const KEY: ApiKey = ApiKey::Vote; type Response = VoteResponse; }
 impl Request for WriteShareGroupStateRequest { const KEY: ApiKey = ApiKey::WriteShareGroupState; type Response = WriteShareGroupStateResponse; }
 impl Request for WriteTxnMarkersRequest { const KEY: ApiKey = ApiKey::WriteTxnMarkers; type Response = WriteTxnMarkersResponse; }
+impl Response for AddOffsetsToTxnResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AddPartitionsToTxnResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AddRaftVoterResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AllocateProducerIdsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterClientQuotasResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterConfigsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterPartitionResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterPartitionReassignmentsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterReplicaLogDirsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterShareGroupOffsetsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AlterUserScramCredentialsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ApiVersionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for AssignReplicasToDirsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for BeginQuorumEpochResponse {}
+impl Response for BrokerHeartbeatResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for BrokerRegistrationResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ConsumerGroupDescribeResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ConsumerGroupHeartbeatResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ControlledShutdownResponse {}
+impl Response for ControllerRegistrationResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for CreateAclsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for CreateDelegationTokenResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for CreatePartitionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for CreateTopicsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DeleteAclsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DeleteGroupsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DeleteRecordsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DeleteShareGroupOffsetsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DeleteShareGroupStateResponse {}
+impl Response for DeleteTopicsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeAclsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeClientQuotasResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeClusterResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeConfigsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeDelegationTokenResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeGroupsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeLogDirsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeProducersResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeQuorumResponse {}
+impl Response for DescribeShareGroupOffsetsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeTopicPartitionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeTransactionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for DescribeUserScramCredentialsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ElectLeadersResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for EndQuorumEpochResponse {}
+impl Response for EndTxnResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for EnvelopeResponse {}
+impl Response for ExpireDelegationTokenResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for FetchResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for FetchSnapshotResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for FindCoordinatorResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for GetTelemetrySubscriptionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for HeartbeatResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for IncrementalAlterConfigsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for InitProducerIdResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for InitializeShareGroupStateResponse {}
+impl Response for JoinGroupResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for LeaderAndIsrResponse {}
+impl Response for LeaveGroupResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ListConfigResourcesResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ListGroupsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ListOffsetsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ListPartitionReassignmentsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ListTransactionsResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for MetadataResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for OffsetCommitResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for OffsetDeleteResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for OffsetFetchResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for OffsetForLeaderEpochResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ProduceResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for PushTelemetryResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ReadShareGroupStateResponse {}
+impl Response for ReadShareGroupStateSummaryResponse {}
+impl Response for RemoveRaftVoterResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for RenewDelegationTokenResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for SaslAuthenticateResponse {}
+impl Response for SaslHandshakeResponse {}
+impl Response for ShareAcknowledgeResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ShareFetchResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ShareGroupDescribeResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for ShareGroupHeartbeatResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for StopReplicaResponse {}
+impl Response for StreamsGroupDescribeResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for StreamsGroupHeartbeatResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for SyncGroupResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for TxnOffsetCommitResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for UnregisterBrokerResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for UpdateFeaturesResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for UpdateMetadataResponse {}
+impl Response for UpdateRaftVoterResponse { fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> { Some(&mut self.throttle_time_ms) } }
+impl Response for VoteResponse {}
+impl Response for WriteShareGroupStateResponse {}
+impl Response for WriteTxnMarkersResponse {}
 
 /// Calls a macro once with `{ Name path }` for every request, response and embedded structure: for tests and fuzzing.
 #[doc(hidden)]

@@ -114,7 +114,15 @@ pub trait Decode: Message + Sized {
 /// A request: knows its API and its answer.
 pub trait Request: Encode + Decode {
     const KEY: ApiKey;
-    type Response: Encode + Decode;
+    type Response: Response;
+}
+
+/// The answer to a request.
+pub trait Response: Encode + Decode {
+    /// Where it says for how many milliseconds the client was throttled; `None` if no version can say so.
+    fn throttle_time_ms_mut(&mut self) -> Option<&mut i32> {
+        None
+    }
 }
 
 /// Ties a generated struct to the traits.

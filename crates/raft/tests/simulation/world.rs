@@ -56,6 +56,8 @@ struct Disk {
     state: QuorumState,
     batches: Vec<Batch>,
     durable_end: i64,
+    /// How often it was cut: a sync that began before says nothing about what came after.
+    cuts: u64,
 }
 
 impl Disk {
@@ -76,6 +78,7 @@ impl Disk {
         self.batches.retain(|batch| batch.read.base_offset < offset);
         assert!(self.end() <= offset, "cut within a batch");
         self.durable_end = self.durable_end.min(offset);
+        self.cuts += 1;
     }
 
     fn epochs(&self) -> Epochs {
@@ -109,7 +112,7 @@ struct Member {
 enum Event {
     Ask { to: i32, from: i32, call: RequestId, request: Request },
     Answer { to: i32, from: i32, call: RequestId, response: Option<Response> },
-    Synced { id: i32, end: i64 },
+    Synced { id: i32, end: i64, cuts: u64 },
     Restart { id: i32 },
 }
 
@@ -203,6 +206,7 @@ impl World {
             kept = disk.end();
         }
         disk.batches.retain(|batch| batch.read.base_offset < kept);
+        disk.cuts += 1;
         disk.durable_end = disk.durable_end.min(disk.end());
         if lie == Lie::ForgetsVotes {
             disk.state = QuorumState::default();
@@ -286,9 +290,11 @@ impl World {
                 self.step(to, Input::Request { id, request });
             }
             Event::Answer { to, from, call, response } => self.step(to, Input::Response { from, id: call, response }),
-            Event::Synced { id, end } => {
+            Event::Synced { id, end, cuts } => {
                 let Some(member) = self.members.get_mut(&id).filter(|member| member.core.is_some()) else { return };
-                let end = end.min(member.disk.end());
+                if member.disk.cuts != cuts {
+                    return;
+                }
                 member.disk.durable_end = member.disk.durable_end.max(end);
                 self.step(id, Input::Durable { end_offset: end });
             }
@@ -323,7 +329,8 @@ impl World {
                 }
                 member.disk.append(&bytes);
                 let end = member.disk.end();
-                self.schedule(delay, Event::Synced { id, end });
+                let cuts = member.disk.cuts;
+                self.schedule(delay, Event::Synced { id, end, cuts });
             }
             Output::TruncateTo(offset) => {
                 if lie != Lie::TruncatesNothing {

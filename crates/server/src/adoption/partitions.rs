@@ -150,14 +150,17 @@ fn name_what_is_not_served(image: &MetadataImage, report: &mut Report) {
             "tiered storage was on ({REMOTE_LOG_METADATA} exists) but no topic uses it; it is not served"
         ));
     }
-    let unserved: Vec<&str> = image
+    let subscriptions: Vec<&str> = image
         .configs
         .iter()
         .filter(|(resource, _)| matches!(resource.kind, ResourceType::ClientMetrics))
         .map(|(resource, _): (&ConfigResource, _)| &*resource.name)
         .collect();
-    if !unserved.is_empty() {
-        report.remarks.push(format!("client metrics subscriptions are kept: {}", unserved.join(", ")));
+    if !subscriptions.is_empty() {
+        let names = subscriptions.join(", ");
+        report.remarks.push(format!(
+            "client metrics subscriptions are kept; clients are asked once milena.telemetry.otlp.endpoint is set: {names}"
+        ));
     }
     if image.topics.by_name(SHARE_STATE).is_some() {
         report.remarks.push(format!("{SHARE_STATE} exists: share groups are kept as they are but not served"));

@@ -16,6 +16,7 @@ use milena_protocol::messages::add_partitions_to_txn_response::{
 use milena_protocol::messages::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
 
 use super::txn::before_producer_fenced;
+use crate::auto_topics::is_internal;
 use crate::broker::Broker;
 use crate::request::{Handler, Reply, RequestContext};
 
@@ -85,7 +86,9 @@ async fn answer(broker: &Broker, asked: &Asked<'_>, version: i16) -> Vec<AddPart
         partition_index,
         partition_error_code: errors.next().unwrap_or(ErrorCode::UnknownServerError.code()),
     };
-    let topics = asked.topics.iter().map(|topic| AddPartitionsToTxnTopicResult {
+    // as in Kafka, which answers such questions by partition: nothing is said of a topic without any
+    let is_told = |topic: &&AddPartitionsToTxnTopic| !asked.verify_only || !topic.partitions.is_empty();
+    let topics = asked.topics.iter().filter(is_told).map(|topic| AddPartitionsToTxnTopicResult {
         name: topic.name.clone(),
         results_by_partition: topic.partitions.iter().map(&mut result).collect(),
     });
@@ -99,12 +102,15 @@ async fn errors(broker: &Broker, asked: &Asked<'_>, partitions: &[TopicPartition
         let exists = |p: &TopicPartition| image.topics.partition(&p.topic, p.partition).is_some();
         partitions.iter().map(exists).collect::<Vec<bool>>()
     };
-    if exists.contains(&false) {
-        let error = |exists| match exists {
-            true => ErrorCode::OperationNotAttempted,
-            false => ErrorCode::UnknownTopicOrPartition,
+    // clients write no records of coordinators
+    let may_write = |p: &TopicPartition| version >= FIRST_BATCHED || !is_internal(&p.topic);
+    if exists.contains(&false) || !partitions.iter().all(may_write) {
+        let error = |(exists, partition)| match (may_write(partition), exists) {
+            (false, _) => ErrorCode::TopicAuthorizationFailed,
+            (true, false) => ErrorCode::UnknownTopicOrPartition,
+            (true, true) => ErrorCode::OperationNotAttempted,
         };
-        return exists.into_iter().map(error).collect();
+        return exists.into_iter().zip(partitions).map(error).collect();
     }
     let Asked { transactional_id, producer, .. } = *asked;
     let result = if asked.verify_only {

@@ -2,8 +2,7 @@
 //! decides; the answer waits until it is committed.
 //!
 //! Without an authorizer everybody may change them. Enforced are the rates of bytes produced and fetched, of changes of topics and of
-//! connections. Gaps: `request_percentage` is kept and not enforced; a quota of an address that is given as a host's name is kept, and
-//! applies to nobody.
+//! connections, and the time of threads (KIP-124): that in which a request is worked on, and that of the connection's socket.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

@@ -3,6 +3,7 @@
 //! The answer says that a move has begun; DescribeLogDirs shows how far it is. Gap: a directory for a replica that is not here yet is not
 //! remembered.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
@@ -42,24 +43,24 @@ impl Handler for AlterReplicaLogDirs {
 }
 
 fn alter(broker: &Broker, request: AlterReplicaLogDirsRequest) -> AlterReplicaLogDirsResponse {
+    // as in Kafka: whoever names a partition twice means the last
+    let mut moves: BTreeMap<TopicPartition, &str> = BTreeMap::new();
+    for dir in &request.dirs {
+        for topic in &dir.topics {
+            let of_topic = topic.partitions.iter().map(|index| TopicPartition::new(&*topic.name, *index));
+            moves.extend(of_topic.map(|partition| (partition, dir.path.as_str())));
+        }
+    }
     let mut results: Vec<AlterReplicaLogDirTopicResult> = Vec::new();
-    for dir in request.dirs {
-        for topic in dir.topics {
-            let at = results.iter().position(|known| known.topic_name == topic.name).unwrap_or_else(|| {
-                let topic_name = topic.name.clone();
-                results.push(AlterReplicaLogDirTopicResult { topic_name, ..Default::default() });
-                results.len() - 1
-            });
-            for partition_index in topic.partitions {
-                let partition = TopicPartition::new(&*topic.name, partition_index);
-                let error_code = move_one(broker, &partition, Path::new(&dir.path)).code();
-                if let Some(result) = results.get_mut(at) {
-                    result.partitions.push(AlterReplicaLogDirPartitionResult {
-                        partition_index,
-                        error_code,
-                    });
-                }
-            }
+    for (partition, path) in moves {
+        let error_code = move_one(broker, &partition, Path::new(path)).code();
+        let result = AlterReplicaLogDirPartitionResult { partition_index: partition.partition, error_code };
+        match results.last_mut().filter(|last| *last.topic_name == *partition.topic) {
+            Some(last) => last.partitions.push(result),
+            None => results.push(AlterReplicaLogDirTopicResult {
+                topic_name: partition.topic.to_string(),
+                partitions: vec![result],
+            }),
         }
     }
     AlterReplicaLogDirsResponse { results, ..Default::default() }

@@ -11,7 +11,7 @@ use milena_protocol::{ApiKey, ErrorCode};
 
 use super::{SERVED, served};
 use crate::broker::Broker;
-use crate::request::{Handler, Reply, RequestContext};
+use crate::request::{Handler, Reply, RequestContext, Software};
 
 pub(crate) struct ApiVersions;
 
@@ -23,7 +23,13 @@ impl Handler for ApiVersions {
         if cx.api_version >= 3 && !(is_software_text(&request.client_software_name) && is_software_text(&request.client_software_version)) {
             return Reply::Now(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
         }
-        let api_keys = SERVED.iter().filter_map(|api| {
+        if cx.api_version >= 3 {
+            // what was said first counts
+            let (name, version) = (request.client_software_name, request.client_software_version);
+            let _ = cx.connection.software.set(Software { name, version });
+        }
+        let advertised = SERVED.iter().filter(|api| (api.is_advertised)(broker));
+        let api_keys = advertised.filter_map(|api| {
             let versions = served(api.key, cx.connection.kind)?;
             Some(ApiVersion { api_key: api.key.code(), min_version: *versions.start(), max_version: *versions.end() })
         });

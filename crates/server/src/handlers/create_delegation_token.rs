@@ -28,13 +28,15 @@ impl Handler for CreateDelegationToken {
     ) -> Reply<CreateDelegationTokenResponse> {
         let (kind, name) = ANONYMOUS;
         let requester = |part: &str| if cx.api_version >= 3 { part.to_owned() } else { String::new() };
-        let owner = |given: Option<String>, own: &str| {
-            given.filter(|given| !given.is_empty()).unwrap_or_else(|| own.to_owned())
+        // a kind without a name names nobody
+        let (principal_type, principal_name) = match request.owner_principal_name.filter(|name| !name.is_empty()) {
+            Some(owner) => (request.owner_principal_type.unwrap_or_else(|| kind.to_owned()), owner),
+            None => (kind.to_owned(), name.to_owned()),
         };
         Reply::Now(CreateDelegationTokenResponse {
             error_code: ErrorCode::DelegationTokenRequestNotAllowed.code(),
-            principal_type: owner(request.owner_principal_type, kind),
-            principal_name: owner(request.owner_principal_name, name),
+            principal_type,
+            principal_name,
             token_requester_principal_type: requester(kind),
             token_requester_principal_name: requester(name),
             issue_timestamp_ms: -1,

@@ -1,5 +1,6 @@
 //! DeleteRecords (key 21), versions 0-2: raises where partitions begin (KIP-107), and answers when every replica has done so.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -23,25 +24,33 @@ impl Handler for DeleteRecords {
     ) -> Reply<DeleteRecordsResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
-            let mut parts = Vec::new();
+            // as in Kafka: whoever names a partition twice means the last
+            let mut parts: BTreeMap<TopicPartition, i64> = BTreeMap::new();
             for topic in &request.topics {
                 let name: Arc<str> = topic.name.as_str().into();
                 let of_topic = topic.partitions.iter();
                 parts.extend(of_topic.map(|p| (TopicPartition::new(Arc::clone(&name), p.partition_index), p.offset)));
             }
+            let asked: Vec<TopicPartition> = parts.keys().cloned().collect();
             let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0);
-            let mut results = broker.replicas.delete_records(parts, timeout_ms).await.into_iter();
-            let topics = request.topics.into_iter().map(|topic| {
-                let results = topic.partitions.iter().zip(results.by_ref()).map(|(asked, result)| {
-                    let (low_watermark, error_code) = match result {
-                        Ok(low_watermark) => (low_watermark, 0),
-                        Err(error) => (-1, error.code().code()),
-                    };
-                    DeleteRecordsPartitionResult { partition_index: asked.partition_index, low_watermark, error_code }
-                });
-                DeleteRecordsTopicResult { partitions: results.collect(), name: topic.name }
-            });
-            DeleteRecordsResponse { topics: topics.collect(), ..Default::default() }
+            let results = broker.replicas.delete_records(parts.into_iter().collect(), timeout_ms).await;
+            let mut topics: Vec<DeleteRecordsTopicResult> = Vec::new();
+            for (partition, result) in asked.into_iter().zip(results) {
+                let (low_watermark, error_code) = match result {
+                    Ok(low_watermark) => (low_watermark, 0),
+                    Err(error) => (-1, error.code().code()),
+                };
+                let partition_index = partition.partition;
+                let result = DeleteRecordsPartitionResult { partition_index, low_watermark, error_code };
+                match topics.last_mut().filter(|last| *last.name == *partition.topic) {
+                    Some(last) => last.partitions.push(result),
+                    None => topics.push(DeleteRecordsTopicResult {
+                        name: partition.topic.to_string(),
+                        partitions: vec![result],
+                    }),
+                }
+            }
+            DeleteRecordsResponse { topics, ..Default::default() }
         }))
     }
 }

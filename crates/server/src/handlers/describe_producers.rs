@@ -40,7 +40,10 @@ impl Handler for DescribeProducers {
 
 /// In words only when the whole topic is not there, as in Kafka.
 fn unknown(topic: TopicRequest) -> TopicResponse {
-    let error = ErrorCode::UnknownTopicOrPartition;
+    let error = match milena_metadata::controller::check_topic_name(&topic.name) {
+        Ok(()) => ErrorCode::UnknownTopicOrPartition,
+        Err(_) => ErrorCode::InvalidTopicException,
+    };
     let unknown = |partition_index| PartitionResponse {
         partition_index,
         error_code: error.code(),

@@ -3,9 +3,12 @@
 //! 4 isolation levels, 5 log starts, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 10 zstd (KIP-110), 11 followers may serve consumers
 //! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
 //! converted to magic 0 or 1.
-//! A consumer over its quota is told so with its records, and its connection is not read for that long.
-//! Gaps: Kafka gives such a consumer nothing until then; no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
+//! A consumer over its quota is given nothing but for how long it must wait, and its connection is not read for that long (KIP-219). One
+//! fetch gives no more than the quota allows in all its samples.
+//! Gaps: no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -19,12 +22,14 @@ use milena_protocol::messages::fetch_response::{
 use milena_protocol::messages::{FetchRequest, FetchResponse};
 use milena_protocol::records::{DecompressLimit, RecordsError, legacy};
 use milena_replica::{
-    FetchContext, FetchParams, FetchPart, FetchedPart, PartNews, ReplicaError, SessionPart, SessionRequest, TopicRef,
+    FetchContext, FetchParams, FetchPart, FetchedPart, PartNews, ReplicaError, SessionError, SessionPart, SessionRequest,
+    TopicRef,
 };
 
 use crate::broker::Broker;
 use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
+use crate::quota::Quota;
 use crate::request::{Handler, Reply, RequestContext};
 
 pub(crate) struct Fetch;
@@ -63,6 +68,9 @@ impl Handler for Fetch {
     const VERSIONS: RangeInclusive<i16> = 0..=18;
 
     async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: FetchRequest) -> Reply<FetchResponse> {
+        if !matches!(request.isolation_level, 0 | 1) {
+            return Reply::Now(stumble(cx, &request));
+        }
         let params = params(cx, broker, &request);
         let session = session_request(cx, request, params.replica_id >= 0);
         let context = match broker.replicas.sessions().begin(session, broker.clock.now()) {
@@ -82,12 +90,29 @@ impl Handler for Fetch {
     }
 }
 
+/// Kafka's answer to an isolation level that there is not.
+fn stumble(cx: &RequestContext, request: &FetchRequest) -> FetchResponse {
+    let error_code = ErrorCode::UnknownServerError.code();
+    if cx.api_version >= FIRST_TOPIC_ID {
+        return FetchResponse { error_code, ..Default::default() };
+    }
+    let responses = request.topics.iter().map(|topic| {
+        let failed = |index| PartitionData { error_code, ..word(cx, index, refused(ReplicaError::UnknownTopicOrPartition)) };
+        let partitions = topic.partitions.iter().map(|p| failed(p.partition)).collect();
+        FetchableTopicResponse { topic: topic.topic.clone(), partitions, ..Default::default() }
+    });
+    FetchResponse { error_code, responses: responses.collect(), ..Default::default() }
+}
+
 fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> FetchParams {
     let replica_id = match cx.api_version >= FIRST_REPLICA_STATE {
         true => request.replica_state.replica_id,
         false => request.replica_id,
     };
-    let max_bytes = size(request.max_bytes.min(broker.replicas.config().fetch_max_bytes));
+    let mut max_bytes = size(request.max_bytes.min(broker.replicas.config().fetch_max_bytes));
+    if replica_id < 0 {
+        max_bytes = max_bytes.min(broker.quotas.most_fetched(cx.who()).unwrap_or(usize::MAX));
+    }
     FetchParams {
         replica_id,
         read_committed: request.isolation_level == 1,
@@ -97,6 +122,26 @@ fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> Fetch
         max_bytes,
         one_batch_each: cx.api_version < FIRST_MAX_BYTES,
     }
+}
+
+/// As in Kafka: whoever asks for a partition twice means the last.
+fn last_of_each(parts: Vec<SessionPart>) -> Vec<SessionPart> {
+    let mut at: HashMap<(TopicRef, i32), usize> = HashMap::with_capacity(parts.len());
+    let mut kept: Vec<SessionPart> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match at.entry((part.topic.clone(), part.partition)) {
+            Entry::Occupied(known) => {
+                if let Some(earlier) = kept.get_mut(*known.get()) {
+                    *earlier = part;
+                }
+            }
+            Entry::Vacant(new) => {
+                new.insert(kept.len());
+                kept.push(part);
+            }
+        }
+    }
+    kept
 }
 
 fn size(bytes: i32) -> usize {
@@ -112,13 +157,15 @@ fn session_request(cx: &RequestContext, request: FetchRequest, follower: bool) -
         parts.extend(topic.partitions.into_iter().map(|partition| SessionPart {
             topic: name.clone(),
             partition: partition.partition,
-            current_leader_epoch: partition.current_leader_epoch,
+            // Kafka takes every epoch below zero for none here, and here only
+            current_leader_epoch: partition.current_leader_epoch.max(-1),
             fetch_offset: partition.fetch_offset,
             last_fetched_epoch: partition.last_fetched_epoch,
             log_start_offset: partition.log_start_offset,
             max_bytes: partition.partition_max_bytes,
         }));
     }
+    let parts = last_of_each(parts);
     let mut forgotten = Vec::new();
     for topic in request.forgotten_topics_data {
         let name = topic_ref(topic.topic, topic.topic_id);
@@ -197,19 +244,31 @@ impl Fetching {
             }
             data.push((part.topic.clone(), told));
         }
-        let (session_id, named) = match broker.replicas.sessions().finish(context, &news, broker.clock.now()) {
+        let sessions = broker.replicas.sessions();
+        let failed = |error: SessionError, throttle_time_ms| FetchResponse {
+            error_code: error.code().code(),
+            throttle_time_ms,
+            ..Default::default()
+        };
+        // consumers have quotas, followers do not
+        let throttle_time_ms = match params.replica_id {
+            ..0 => throttle(&cx, &broker, response_bytes(&data)),
+            0.. => {
+                cx.exempt();
+                0
+            }
+        };
+        if throttle_time_ms > 0 {
+            return match sessions.postpone(context) {
+                Ok(session_id) => FetchResponse { throttle_time_ms, session_id, ..Default::default() },
+                Err(error) => failed(error, throttle_time_ms),
+            };
+        }
+        let (session_id, named) = match sessions.finish(context, &news, broker.clock.now()) {
             Ok(finished) => finished,
-            Err(error) => return FetchResponse { error_code: error.code().code(), ..Default::default() },
+            Err(error) => return failed(error, 0),
         };
         let named = data.into_iter().zip(named).filter_map(|(data, named)| named.then_some(data)).collect::<Vec<_>>();
-        let throttle_time_ms = match params.replica_id {
-            // consumers have quotas, followers do not
-            ..0 => {
-                let bytes = named.iter().flat_map(|(_, told)| told.records.iter().flatten()).map(Bytes::len).sum();
-                cx.throttle(broker.quotas.fetched(&image.quotas, cx.client_id(), bytes, broker.clock.now()))
-            }
-            0.. => 0,
-        };
         let node_endpoints = (hints.nodes().into_iter())
             .map(|node| NodeEndpoint {
                 node_id: node.id,
@@ -218,8 +277,32 @@ impl Fetching {
                 rack: node.rack,
             })
             .collect();
-        FetchResponse { throttle_time_ms, session_id, responses: by_topic(named.into_iter()), node_endpoints, ..Default::default() }
+        FetchResponse { session_id, responses: by_topic(named.into_iter()), node_endpoints, ..Default::default() }
     }
+}
+
+/// Counts what a consumer is about to be given; if it must wait, it is not given that.
+fn throttle(cx: &RequestContext, broker: &Broker, bytes: usize) -> i32 {
+    let wait_ms = broker.quotas.fetched(cx.who(), bytes, broker.clock.now());
+    let told = cx.throttle(broker, Quota::Fetch, wait_ms);
+    if told > 0 {
+        broker.quotas.not_fetched(cx.who(), bytes, broker.clock.now());
+    }
+    told
+}
+
+/// About as many bytes as the answer takes.
+fn response_bytes(data: &[(TopicRef, PartitionData)]) -> usize {
+    /// Of a response, and of a partition in it, besides records and aborted transactions.
+    const FIXED: usize = 16;
+    const OF_A_PARTITION: usize = 48;
+    const OF_AN_ABORTED_TRANSACTION: usize = 17;
+    let of_one = |told: &PartitionData| {
+        let aborted = told.aborted_transactions.as_ref().map_or(0, Vec::len);
+        let records: usize = told.records.iter().flatten().map(Bytes::len).sum();
+        OF_A_PARTITION + aborted * OF_AN_ABORTED_TRANSACTION + records
+    };
+    FIXED + data.iter().map(|(_, told)| of_one(told)).sum::<usize>()
 }
 
 /// Neighbours of the same topic together.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use milena_metadata::ApiError;
 use milena_metadata::image::ResourceType;
+use milena_protocol::ErrorCode;
 use milena_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
 use milena_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
 use milena_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
@@ -19,6 +20,9 @@ use crate::loggers;
 use crate::request::{Handler, Reply, RequestContext};
 
 pub(crate) struct IncrementalAlterConfigs;
+
+/// The one operation that needs no value.
+const DELETE: i8 = 1;
 
 impl Handler for IncrementalAlterConfigs {
     type Request = IncrementalAlterConfigsRequest;
@@ -49,6 +53,14 @@ impl Handler for IncrementalAlterConfigs {
 /// The broker's own answer; `None` if the controller is to decide.
 fn answer(broker: &Broker, resource: &AlterConfigsResource) -> Option<Result<(), ApiError>> {
     let (kind, name) = (resource.resource_type, resource.resource_name.as_str());
+    let without: Vec<&str> = (resource.configs.iter())
+        .filter(|change| change.value.is_none() && change.config_operation != DELETE)
+        .map(|change| change.name.as_str())
+        .collect();
+    if !without.is_empty() {
+        let message = format!("Null value not supported for : {}", without.join(", "));
+        return Some(Err(ApiError::new(ErrorCode::InvalidRequest, message)));
+    }
     match ResourceType::from_i8(kind) {
         Some(ResourceType::BrokerLogger) => {
             let changes = resource.configs.iter().map(|c| (c.name.as_str(), c.config_operation, c.value.as_deref()));

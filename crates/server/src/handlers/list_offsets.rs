@@ -52,6 +52,8 @@ impl Handler for ListOffsets {
             (false, 1) => Isolation::LastStable,
             (false, _) => Isolation::HighWatermark,
         };
+        // Kafka stumbles over a level that there is not
+        let is_unreadable = request.replica_id < 0 && !matches!(request.isolation_level, 0 | 1);
         let must_lead = request.replica_id != DEBUGGING_REPLICA;
         let mut topics = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
@@ -73,6 +75,7 @@ impl Handler for ListOffsets {
                 }
                 partitions.push(match cx.api_version {
                     0 => old_offsets(broker, &partition, &asked, &query),
+                    _ if is_unreadable => refused(asked.partition_index, ErrorCode::UnknownServerError),
                     _ if is_twice => refused(asked.partition_index, ErrorCode::InvalidRequest),
                     version => offset(version, broker, &partition, &asked, &query),
                 });

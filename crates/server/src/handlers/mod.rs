@@ -4,20 +4,27 @@
 //! files, sockets nor another handler.
 
 use std::ops::RangeInclusive;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use milena_protocol::frame;
 use milena_protocol::header::put_response_header;
-use milena_protocol::{ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Writer};
+use milena_protocol::{
+    ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Response, Writer,
+};
 
 use crate::broker::Broker;
+use crate::quota::Quota;
 use crate::request::{BoxFuture, ConnectionInfo, Handler, Reply, RequestContext};
+use crate::request_time::{RequestTime, timed};
 
 /// An API that is served: its key and versions.
 pub(crate) struct Served {
     pub(crate) key: ApiKey,
     pub(crate) versions: RangeInclusive<i16>,
+    /// See [`Handler::is_advertised`].
+    pub(crate) is_advertised: fn(&Broker) -> bool,
 }
 
 mod txn;
@@ -28,7 +35,11 @@ macro_rules! handlers {
 
         /// Every API that is served, in the order of their keys.
         pub(crate) static SERVED: &[Served] =
-            &[$(Served { key: ApiKey::$name, versions: <$module::$name as Handler>::VERSIONS },)*];
+            &[$(Served {
+                key: ApiKey::$name,
+                versions: <$module::$name as Handler>::VERSIONS,
+                is_advertised: <$module::$name as Handler>::is_advertised,
+            },)*];
 
         async fn dispatch(cx: RequestContext, broker: &Arc<Broker>, key: ApiKey, body: Reader) -> Started {
             match key {
@@ -97,6 +108,8 @@ handlers! {
     list_transactions::ListTransactions,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
     consumer_group_describe::ConsumerGroupDescribe,
+    get_telemetry_subscriptions::GetTelemetrySubscriptions,
+    push_telemetry::PushTelemetry,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
 }
@@ -146,42 +159,64 @@ pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker
         Ok(header) => header,
         Err(error) => return Started::Close(format!("the header of {key} cannot be read: {error}")),
     };
+    let time = broker.quotas.measures_requests().then(|| Arc::new(RequestTime::default()));
     let cx = RequestContext {
         api_version,
         correlation_id,
         client_id: header.client_id,
         request_bytes,
         connection: Arc::clone(connection),
+        time: time.clone(),
     };
-    dispatch(cx, broker, key, body).await
+    let running = pin!(dispatch(cx, broker, key, body));
+    timed(time, running).await
 }
 
 async fn run<H: Handler>(cx: RequestContext, broker: &Arc<Broker>, mut body: Reader) -> Started
 where
     <H::Request as Request>::Response: Send + 'static,
 {
-    let (key, version, correlation_id) = (H::Request::KEY, cx.api_version, cx.correlation_id);
+    let (key, version) = (H::Request::KEY, cx.api_version);
     let request = match H::Request::decode(&mut body, version) {
         Ok(request) => request,
         Err(error) => return Started::Close(format!("{key} version {version} cannot be read: {error}")),
     };
     drop(body);
     match H::handle(&cx, broker, request).await {
-        Reply::Now(response) => {
-            encode(key, version, correlation_id, &response).map_or_else(Started::Close, Started::Ready)
-        }
-        Reply::Later(answer) => Started::Later(Box::pin(async move {
-            match encode(key, version, correlation_id, &answer.await) {
-                Ok(frame) => Some(frame),
-                Err(reason) => {
-                    tracing::error!(reason, "a response cannot be sent");
-                    None
+        Reply::Now(response) => finish(&cx, broker, key, response).map_or_else(Started::Close, Started::Ready),
+        Reply::Later(answer) => {
+            let broker = Arc::clone(broker);
+            let time = cx.time.clone();
+            Started::Later(Box::pin(async move {
+                let finished = pin!(async { finish(&cx, &broker, key, answer.await) });
+                match timed(time, finished).await {
+                    Ok(frame) => Some(frame),
+                    Err(reason) => {
+                        tracing::error!(reason, "a response cannot be sent");
+                        None
+                    }
                 }
-            }
-        })),
+            }))
+        }
         Reply::Nothing => Started::Nothing,
         Reply::Close(reason) => Started::Close(reason.to_owned()),
     }
+}
+
+/// Counts the request's time, unless the handler did, and encodes the answer.
+fn finish<R: Response>(
+    cx: &RequestContext,
+    broker: &Broker,
+    key: ApiKey,
+    mut response: R,
+) -> Result<Vec<Bytes>, String> {
+    if cx.time.as_ref().is_some_and(|time| !time.is_counted()) {
+        let told = cx.throttle(broker, Quota::Request, 0);
+        if let Some(ms) = response.throttle_time_ms_mut() {
+            *ms = told.max(*ms);
+        }
+    }
+    encode(key, cx.api_version, cx.correlation_id, &response)
 }
 
 fn encode(key: ApiKey, version: i16, correlation_id: i32, response: &impl Encode) -> Result<Vec<Bytes>, String> {

@@ -24,11 +24,14 @@ use milena_replica::{AppendPart, AppendRequest, ReplicaError};
 use crate::broker::Broker;
 use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
+use crate::quota::Quota;
 use crate::request::{Handler, Reply, RequestContext};
 use crate::verification::{Beginning, Support, Transaction, ask};
 
 pub(crate) struct Produce;
 
+/// The timeout is about other replicas; Kafka does not wait for the disk, so nobody means the disk by it.
+const LEAST_TIMEOUT_MS: u64 = 1000;
 /// The first version that names topics by id.
 const FIRST_TOPIC_ID: i16 = 13;
 /// The first version that may be told of storage errors; older ones look for another leader.
@@ -52,7 +55,8 @@ impl Handler for Produce {
     const VERSIONS: RangeInclusive<i16> = 0..=13;
 
     async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: ProduceRequest) -> Reply<ProduceResponse> {
-        let (acks, timeout_ms) = (request.acks, u64::try_from(request.timeout_ms).unwrap_or(0));
+        let timeout_ms = u64::try_from(request.timeout_ms).unwrap_or(0).max(LEAST_TIMEOUT_MS);
+        let acks = request.acks;
         let transactional_id = request.transactional_id.clone();
         let (mut answer, mut parts, mut places) = sort(cx, broker, request);
         verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
@@ -64,6 +68,7 @@ impl Handler for Produce {
         let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
             let failed = refused || appended.results().iter().any(Result::is_err);
+            cx.exempt();
             throttle(cx, broker);
             return if failed { Reply::Close("a produce with acks=0 failed") } else { Reply::Nothing };
         }
@@ -84,31 +89,40 @@ impl Handler for Produce {
 
 /// Counts the request for the client's quota.
 fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
-    let quotas = &broker.metadata.load().quotas;
-    cx.throttle(broker.quotas.produced(quotas, cx.client_id(), cx.request_bytes, broker.clock.now()))
+    let wait_ms = broker.quotas.produced(cx.who(), cx.request_bytes, broker.clock.now());
+    cx.throttle(broker, Quota::Produce, wait_ms)
 }
 
 /// The answer with all that is refused at once, and what is to be appended.
 fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (ProduceResponse, Vec<AppendPart>, Vec<Place>) {
     let by_id = cx.api_version >= FIRST_TOPIC_ID;
+    // nobody's transaction: the whole request is refused, before anything else is looked at
+    let is_nobodys = request.transactional_id.is_none()
+        && (request.topic_data.iter().flat_map(|topic| &topic.partition_data))
+            .filter_map(|partition| partition.records.as_ref())
+            .any(|records| BatchView::parse(records).is_ok_and(|batch| batch.is_transactional()));
     let image = broker.metadata.load();
     let mut answer = ProduceResponse { responses: Vec::with_capacity(request.topic_data.len()), ..Default::default() };
     let (mut parts, mut places) = (Vec::new(), Vec::new());
-    for topic in request.topic_data {
+    // as in Kafka, nothing is said of a topic without partitions
+    for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
         let found =
             if by_id { image.topics.by_id(topic.topic_id) } else { image.topics.by_name(&topic.name) };
         let found = found.ok_or(if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition });
         let accepted = found.and_then(|found| {
             let may = broker.replicas.check_client_may_append(&found.name, cx.client_id.as_deref());
-            may.map(|()| Arc::clone(&found.name)).map_err(|error| error.code())
+            may.map(|()| found).map_err(|error| error.code())
         });
+        let accepted = if is_nobodys { Err(ErrorCode::TransactionalIdAuthorizationFailed) } else { accepted };
         let mut answers = Vec::with_capacity(topic.partition_data.len());
         for partition in topic.partition_data {
             let mut told = PartitionProduceResponse { index: partition.index, base_offset: -1, ..Default::default() };
             let records = partition.records.unwrap_or_default();
-            let checked = accepted.as_ref().map_err(|code| *code).and_then(|name| {
+            let checked = accepted.and_then(|topic| {
+                // before anything is said of the records
+                topic.partition(partition.index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
                 let checked = check_produce_version(&records, cx.api_version);
-                checked.map(|()| name).map_err(|error| ReplicaError::from(LogError::from(error)).code())
+                checked.map(|()| &topic.name).map_err(|error| ReplicaError::from(LogError::from(error)).code())
             });
             match checked {
                 // an empty message set of old is no error, and nothing
@@ -207,7 +221,7 @@ struct TransactionalHeader {
 
 /// `None` if the records belong to none, or cannot be read, which the append says better.
 fn transactional_header(records: &Bytes) -> Option<TransactionalHeader> {
-    let batch = BatchView::parse(records).ok().filter(BatchView::is_transactional)?;
+    let batch = BatchView::parse(records).ok().filter(|b| b.is_transactional() && b.producer_id() >= 0)?;
     let producer = (batch.producer_id(), batch.producer_epoch());
     Some(TransactionalHeader { producer, base_sequence: batch.base_sequence() })
 }

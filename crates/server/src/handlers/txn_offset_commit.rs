@@ -56,7 +56,17 @@ impl Handler for TxnOffsetCommit {
                     partition.error_code = ErrorCode::CoordinatorNotAvailable.code();
                 }
             }
-            response.topics.append(&mut refused);
+            if refused.is_empty() {
+                return response;
+            }
+            // as in Kafka: one entry for a topic, those that are refused first
+            for topic in std::mem::take(&mut response.topics) {
+                match refused.iter_mut().find(|known| known.name == topic.name) {
+                    Some(known) => known.partitions.extend(topic.partitions),
+                    None => refused.push(topic),
+                }
+            }
+            response.topics = refused;
             response
         }))
     }

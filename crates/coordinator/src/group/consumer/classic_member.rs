@@ -71,14 +71,14 @@ impl GroupShard {
             .map(|protocol| (protocol.name.clone(), Bytes::copy_from_slice(&protocol.metadata)))
             .collect();
         let (protocol, metadata) = protocols.first().ok_or_else(|| fail(ErrorCode::InconsistentGroupProtocol))?;
-        if request.protocol_type != CONSUMER || !supports(group, &request.member_id, &protocols) {
+        if request.protocol_type != CONSUMER || !supports(group, &protocols) {
             return Err(fail(ErrorCode::InconsistentGroupProtocol));
         }
-        let subscription = Subscription::decode(metadata).ok_or_else(|| fail(ErrorCode::InconsistentGroupProtocol))?;
         let is_unknown = request.member_id.is_empty();
         if is_unknown && request.group_instance_id.is_none() && cx.api_version >= 4 {
             return Err((ErrorCode::MemberIdRequired, new_id));
         }
+        let subscription = Subscription::decode(metadata).ok_or_else(|| fail(ErrorCode::InconsistentGroupProtocol))?;
         let member_id: Arc<str> = Arc::from(if is_unknown { new_id.as_str() } else { request.member_id.as_str() });
 
         let mut draft = Draft::new(group_id.clone(), group);
@@ -309,15 +309,11 @@ fn find_leaving(group: &ConsumerGroup, identity: &MemberIdentity) -> Result<Arc<
     }
 }
 
-/// Whether there is a protocol that all members of the classic protocol support.
-fn supports(group: &ConsumerGroup, member_id: &str, protocols: &[(String, Bytes)]) -> bool {
-    let others = || {
-        (group.members())
-            .filter(|(id, _)| &***id != member_id)
-            .filter_map(|(_, member)| member.classic_member_metadata.as_ref())
-    };
+/// Whether there is a protocol that all members of the classic protocol support, who asks as it was until now among them.
+fn supports(group: &ConsumerGroup, protocols: &[(String, Bytes)]) -> bool {
+    let classic = || group.members().filter_map(|(_, member)| member.classic_member_metadata.as_ref());
     protocols.iter().any(|(name, _)| {
-        others().all(|classic| classic.supported_protocols.iter().any(|supported| supported.name == *name))
+        classic().all(|classic| classic.supported_protocols.iter().any(|supported| supported.name == *name))
     })
 }
 

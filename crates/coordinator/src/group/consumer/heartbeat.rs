@@ -238,7 +238,8 @@ fn check_epoch(request: &ConsumerGroupHeartbeatRequest, current: &Current) -> Re
         );
         Err((ErrorCode::FencedMemberEpoch, text))
     };
-    if received > known {
+    // Who joins again says 0, also one who left for a while and is known by an epoch below that.
+    if received > known && received != 0 {
         return fenced("greater");
     }
     let missed_answer =

@@ -56,9 +56,8 @@ impl GroupShard {
         let has_record = recorded.is_some_and(|recorded| recorded.metadata.is_some());
         let tombstone = has_record.then(|| GroupRecord::group(&id, None));
         match self.soft.groups.get(group_id) {
-            Some(classic) if classic.state != State::Empty || !classic.pending_join.is_empty() => {
-                self.upgrade(steps, id, classic, tombstone)
-            }
+            // Who only got an id is no member yet: the group is empty.
+            Some(classic) if classic.state != State::Empty => self.upgrade(steps, id, classic, tombstone),
             _ => Ok(Draft::new_group(id, tombstone)),
         }
     }
