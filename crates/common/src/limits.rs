@@ -8,8 +8,8 @@ pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 /// Most partitions created by one request; beyond it the topic is refused (INVALID_PARTITIONS). Kafka's controller has the same bound.
 pub const MAX_PARTITIONS_PER_BATCH: i32 = 10_000;
 
-/// Most bytes one compressed batch may become; a larger one is refused (CORRUPT_MESSAGE). A bomb costs at most this much memory.
-pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 256 << 20;
+/// Most bytes one compressed batch may become; a larger one is refused as corrupt. More than any client puts into one.
+pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 128 << 20;
 
 /// Requests of one connection that are appended but not answered yet; beyond it the connection is not read.
 pub const MAX_PIPELINED_REQUESTS: usize = 64;

@@ -49,6 +49,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     failed: AtomicBool,
+    on_failure: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// The committer of one directory. Dropping it ends the thread after a last round.
@@ -65,6 +66,7 @@ impl Committer {
             queue: Mutex::new(Queue::default()),
             wake: Condvar::new(),
             failed: AtomicBool::new(false),
+            on_failure: Mutex::new(None),
         });
         let thread = std::thread::Builder::new().name("log-commit".into()).spawn({
             let shared = Arc::clone(&shared);
@@ -93,7 +95,15 @@ impl Committer {
 
     /// The directory is offline from now on: something other than a sync failed for good.
     pub fn fail(&self) {
-        self.shared.failed.store(true, Ordering::Release);
+        self.shared.fail();
+    }
+
+    /// Who is told once, when the directory goes offline; at once if it is.
+    pub fn on_failure(&self, listener: Box<dyn FnOnce() + Send>) {
+        *self.shared.on_failure.lock() = Some(listener);
+        if self.failed() {
+            self.shared.tell_failure();
+        }
     }
 
     /// Commits what is there and ends the thread.
@@ -154,8 +164,21 @@ impl Shared {
     fn check(&self, synced: std::io::Result<()>) -> bool {
         let Err(e) = synced else { return false };
         tracing::error!(dir = %self.dir.display(), error = %e, "a sync failed: the log directory is offline");
-        self.failed.store(true, Ordering::Release);
+        self.fail();
         true
+    }
+
+    fn fail(&self) {
+        if !self.failed.swap(true, Ordering::AcqRel) {
+            self.tell_failure();
+        }
+    }
+
+    fn tell_failure(&self) {
+        let listener = self.on_failure.lock().take();
+        if let Some(told) = listener {
+            told();
+        }
     }
 }
 

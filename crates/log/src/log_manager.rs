@@ -76,7 +76,7 @@ struct Dir {
     recovery_points: Offsets,
     log_starts: Offsets,
     high_watermarks: Offsets,
-    _lock: DirLock,
+    lock: DirLock,
 }
 
 /// Tells the housekeeping thread to end.
@@ -124,6 +124,7 @@ pub struct LogManager {
     cleaner_started: AtomicBool,
     moves: Mutex<HashMap<TopicPartition, moves::Move>>,
     mover_runs: AtomicBool,
+    mover: Mutex<Option<JoinHandle<()>>>,
     move_limit: Mutex<f64>,
     on_moved: moves::OnMoved,
     producer_expiration_ms: AtomicI64,
@@ -167,6 +168,7 @@ impl LogManager {
             cleaner_started: AtomicBool::new(false),
             moves: Mutex::default(),
             mover_runs: AtomicBool::new(false),
+            mover: Mutex::new(None),
             move_limit: Mutex::new(f64::MAX),
             on_moved: Mutex::default(),
             producer_expiration_ms: AtomicI64::new(options.producer_expiration_ms),
@@ -421,6 +423,14 @@ impl LogManager {
         opened.chain(others).collect()
     }
 
+    /// Registers who is told of a directory that goes offline, by its id, on the thread that found out; at once of those that are.
+    pub fn set_failure_listener(&self, listener: &Arc<dyn Fn(Uuid) + Send + Sync>) {
+        for dir in &self.dirs {
+            let (listener, id) = (Arc::clone(listener), dir.id);
+            dir.committer.on_failure(Box::new(move || listener(id)));
+        }
+    }
+
     /// The high watermark that the last run wrote down.
     pub fn checkpointed_high_watermark(&self, tp: &TopicPartition) -> Option<i64> {
         self.dirs.iter().find_map(|d| d.high_watermarks.get(tp).copied())
@@ -527,6 +537,9 @@ impl LogManager {
             }
             if let Err(e) = written {
                 tracing::error!(dir = %dir.path.display(), error = %e, "a checkpoint could not be written");
+                if !e.is_full_disk() {
+                    dir.committer.fail();
+                }
             }
         }
     }
@@ -557,17 +570,18 @@ impl LogManager {
         }
     }
 
-    /// Completes every log on disk and says so in `.kafka_cleanshutdown`. Appends fail from here on.
+    /// Completes every log on disk, says so in `.kafka_cleanshutdown` and gives the directories up. Appends fail from here on.
     pub fn shutdown(&self, broker_epoch: i64) {
         if self.closed.swap(true, Ordering::AcqRel) {
             return;
         }
         self.stop.set();
         self.cleaner_threads.stop();
-        if let Some(thread) = self.housekeeper.lock().take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        let (housekeeper, mover) = (self.housekeeper.lock().take(), self.mover.lock().take());
+        for thread in [housekeeper, mover].into_iter().flatten() {
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
         }
         self.close_copies();
         let mut incomplete = vec![false; self.dirs.len()];
@@ -588,6 +602,7 @@ impl LogManager {
             {
                 tracing::error!(dir = %dir.path.display(), error = %e, "the clean shutdown could not be noted");
             }
+            dir.lock.release();
         }
     }
 }
@@ -619,7 +634,7 @@ fn open_dir(fs: &Arc<dyn Fs>, path: &Path) -> Result<Dir, LogError> {
         recovery_points: checkpoint::read_offsets(&**fs, &path.join(checkpoint::RECOVERY_POINT)).unwrap_or_default(),
         log_starts: checkpoint::read_offsets(&**fs, &path.join(checkpoint::LOG_START)).unwrap_or_default(),
         high_watermarks: checkpoint::read_offsets(&**fs, &path.join(checkpoint::HIGH_WATERMARK)).unwrap_or_default(),
-        _lock: lock,
+        lock,
     })
 }
 

@@ -12,14 +12,13 @@
 mod up_convert;
 
 use bytes::{Bytes, BytesMut};
+use milena_common::limits::MAX_DECOMPRESSED_BATCH_BYTES;
 use milena_protocol::records::{
     BatchBuilder, BatchView, Compression, DecompressLimit, HEADER_LEN, NO_TIMESTAMP, RecordsError, ScannedRecord,
     TimestampType, batches, set_base_offset, set_leader_epoch, set_timestamps_of_split,
 };
 use thiserror::Error;
 
-/// The most bytes one batch may decompress to: beyond it the batch is refused as too large.
-pub const MAX_DECOMPRESSED_BYTES: usize = 128 << 20;
 /// The most bytes of records that are written anew (another codec or format), before compression.
 pub const MAX_REWRITTEN_BYTES: usize = 64 << 20;
 /// The most refused records listed by index; the batch is refused whole anyway.
@@ -407,7 +406,7 @@ struct Walked {
 }
 
 fn walk_records(batch: &BatchView, rules: &Rules, append: &Append) -> Result<Walked, ValidateError> {
-    let mut scan = batch.scan(DecompressLimit(MAX_DECOMPRESSED_BYTES)).map_err(unreadable)?;
+    let mut scan = batch.scan(DecompressLimit(MAX_DECOMPRESSED_BATCH_BYTES)).map_err(unreadable)?;
     let appended = batch.timestamp_type() == TimestampType::LogAppendTime;
     let (base, appended_at) = (batch.base_timestamp(), batch.max_timestamp());
     let mut checks = RecordChecks::new(rules, append);

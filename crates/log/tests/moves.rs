@@ -316,3 +316,38 @@ fn a_directory_that_cannot_be_opened_takes_only_its_own() {
     assert!(manager.get_or_create(&new, Uuid::from_u128(8), Uuid::ZERO, home.config.clone()).is_ok());
     assert!(matches!(manager.move_log(&new, &home.paths[1]), Err(MoveError::Storage(_))));
 }
+
+/// Who stopped a node may start it again at once, whatever still holds a part of the old one.
+#[test]
+fn shutdown_gives_the_directories_up() {
+    let home = Home::new(&[]);
+    let first = home.open();
+    home.create(&first, "t", 0);
+    first.shutdown(1);
+    let second = home.open();
+    assert!(second.get(&t()).is_some());
+    second.shutdown(2);
+    drop(first);
+}
+
+/// A checkpoint that cannot be written is a directory that cannot: told once, by its id, and the others go on.
+#[test]
+fn a_directory_that_fails_is_told_of() {
+    let home = Home::new(&[]);
+    let manager = home.open();
+    home.create(&manager, "t", 1);
+    let told = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let listener: Arc<dyn Fn(Uuid) + Send + Sync> = {
+        let told = Arc::clone(&told);
+        Arc::new(move |id| told.lock().push(id))
+    };
+    manager.set_failure_listener(&listener);
+    fs::rename(&home.paths[1], home.paths[1].with_extension("gone")).unwrap();
+    manager.shutdown(1);
+    assert_eq!(*told.lock(), [home.ids[1]]);
+    let online: Vec<bool> = manager.dirs().iter().map(|dir| dir.online).collect();
+    assert_eq!(online, [true, false, true]);
+    // who asks later is told at once
+    manager.set_failure_listener(&listener);
+    assert_eq!(told.lock().len(), 2);
+}

@@ -5,9 +5,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
+use milena_common::limits::MAX_DECOMPRESSED_BATCH_BYTES;
 use milena_log::validate::{
-    Append, MAX_DECOMPRESSED_BYTES, MAX_REWRITTEN_BYTES, Origin, Rules, TargetCompression, ValidateError,
-    validate_and_assign,
+    Append, MAX_REWRITTEN_BYTES, Origin, Rules, TargetCompression, ValidateError, validate_and_assign,
 };
 use milena_protocol::records::legacy::MessageSetBuilder;
 use milena_protocol::records::{BatchBuilder, Compression, TimestampType};
@@ -79,7 +79,7 @@ fn checking_is_cheap_and_bounded() {
     }
 
     for codec in &Compression::ALL[1..] {
-        let batch = bomb(*codec, MAX_DECOMPRESSED_BYTES + 1);
+        let batch = bomb(*codec, MAX_DECOMPRESSED_BATCH_BYTES + 1);
         let (result, _, peak) = measured(|| validate_and_assign(&batch, &rules, &append(11)));
         assert!(matches!(result, Err(ValidateError::MessageTooLarge { .. })), "{codec:?}");
         assert!(peak < 8 << 20, "{codec:?}: {peak} bytes");

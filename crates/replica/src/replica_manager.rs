@@ -31,8 +31,7 @@ const ADMIN_CLIENT_ID: &str = "__admin_client";
 /// See the module.
 pub struct ReplicaManager {
     node_id: i32,
-    file_config: Arc<BrokerConfig>,
-    /// With the dynamic settings on top.
+    /// With the dynamic settings on top: whoever merges them says so, before the metadata that they came with are told.
     config: ArcSwap<BrokerConfig>,
     logs: Arc<LogManager>,
     metadata: MetadataCache,
@@ -62,8 +61,7 @@ impl ReplicaManager {
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         Arc::new(ReplicaManager {
             node_id: config.node_id,
-            config: ArcSwap::new(Arc::clone(&config)),
-            file_config: config,
+            config: ArcSwap::new(config),
             logs,
             metadata,
             clock,
@@ -220,9 +218,9 @@ impl ReplicaManager {
         &self.sessions
     }
 
-    /// This broker's configuration with the dynamic settings on top.
-    pub fn config(&self) -> Arc<BrokerConfig> {
-        self.config.load_full()
+    /// What topics inherit from now on; those there are, with the next change of metadata.
+    pub fn set_config(&self, config: Arc<BrokerConfig>) {
+        self.config.store(config);
     }
 
     /// Long polls end, and none begins any more. Appends go on until the logs are closed.
@@ -318,9 +316,6 @@ impl MetadataPublisher for ReplicaManager {
             r.kind == ResourceType::Broker && (r.name.is_empty() || r.name == self.node_id.to_string())
         };
         let defaults_changed = delta.changed_configs.iter().any(of_this_broker);
-        if defaults_changed {
-            self.update_broker_config(image);
-        }
         if !self.begun.swap(true, Ordering::AcqRel) {
             self.set_strays_aside(image);
         }
@@ -352,13 +347,6 @@ impl MetadataPublisher for ReplicaManager {
 }
 
 impl ReplicaManager {
-    fn update_broker_config(&self, image: &MetadataImage) {
-        match self.file_config.with_dynamic(image.configs.broker_defaults(), image.configs.broker(self.node_id)) {
-            Ok(config) => self.config.store(Arc::new(config)),
-            Err(error) => tracing::error!(%error, "the dynamic configuration is not valid: the last one stays"),
-        }
-    }
-
     /// What a topic's own settings make of the broker's defaults; without what is not valid.
     fn topic_config(&self, image: &MetadataImage, topic: &str) -> Result<Arc<TopicConfig>, ConfigError> {
         let broker = self.config.load();

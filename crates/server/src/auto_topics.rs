@@ -8,6 +8,7 @@ use std::time::Duration;
 use hashbrown::HashSet;
 use milena_common::config::BrokerConfig;
 use milena_metadata::Controller;
+use milena_protocol::ErrorCode;
 use milena_protocol::messages::CreateTopicsRequest;
 use milena_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use parking_lot::Mutex;
@@ -60,7 +61,9 @@ impl AutoTopics {
             let request = CreateTopicsRequest { topics, timeout_ms, ..Default::default() };
             match self.controller.create_topics(request).await {
                 Ok(response) => {
-                    for topic in response.topics.iter().filter(|topic| topic.error_code != 0) {
+                    // another broker or client was first: what was asked for is there
+                    let fine = [ErrorCode::None, ErrorCode::TopicAlreadyExists].map(ErrorCode::code);
+                    for topic in response.topics.iter().filter(|topic| !fine.contains(&topic.error_code)) {
                         tracing::warn!(
                             topic = topic.name,
                             error = topic.error_code,

@@ -32,10 +32,11 @@ impl MetadataPublisher for DynamicConfig {
         let (default, own) = (image.configs.broker_defaults(), image.configs.broker(node_id));
         match self.broker.file_config.with_dynamic(default, own) {
             Ok(config) => {
-                let logs = self.broker.replicas.logs();
+                let (config, logs) = (Arc::new(config), self.broker.replicas.logs());
                 logs.set_cleaner(cleaner_options(&config));
                 set_producer_expiration(logs, &config);
-                self.broker.config.store(Arc::new(config));
+                self.broker.replicas.set_config(Arc::clone(&config));
+                self.broker.config.store(config);
                 tracing::info!(node_id, "dynamic broker configuration applied");
             }
             Err(error) => {

@@ -191,9 +191,12 @@ impl LogManager {
                 }
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("log-dir-mover".into()).spawn(run) {
-            tracing::error!(%error, "logs cannot be moved");
-            self.mover_runs.store(false, Ordering::Release);
+        match std::thread::Builder::new().name("log-dir-mover".into()).spawn(run) {
+            Ok(thread) => *self.mover.lock() = Some(thread),
+            Err(error) => {
+                tracing::error!(%error, "logs cannot be moved");
+                self.mover_runs.store(false, Ordering::Release);
+            }
         }
     }
 

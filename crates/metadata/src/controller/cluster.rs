@@ -290,6 +290,10 @@ pub(crate) fn heartbeat(
             session.shutdown_offset = Some(cx.next_offset + records.len() as i64 - 1);
         }
     }
+    // said in every heartbeat, so one that changes what the broker is can leave them to the next
+    if next == current {
+        records.extend(replication::directories_failed(cx, broker, &request.offline_log_dirs));
+    }
     let response = msg::BrokerHeartbeatResponse {
         is_caught_up: caught_up,
         is_fenced: matches!(next, State::Fenced | State::ShutdownNow),

@@ -8,6 +8,7 @@ mod bootstrap;
 mod client_metrics;
 mod cluster;
 mod config;
+mod directories;
 mod election;
 mod error;
 mod features;
@@ -312,6 +313,18 @@ impl Controller {
     ) -> Result<msg::AllocateProducerIdsResponse, ApiError> {
         let response = self.write(|cx, _| producer_ids::allocate(cx, &request)).await;
         Ok(response.unwrap_or_else(|error| msg::AllocateProducerIdsResponse {
+            error_code: error.code.code(),
+            ..Default::default()
+        }))
+    }
+
+    /// Where replicas live, from the broker that has them. Errors are per partition.
+    pub async fn assign_replicas_to_dirs(
+        &self,
+        request: msg::AssignReplicasToDirsRequest,
+    ) -> Result<msg::AssignReplicasToDirsResponse, ApiError> {
+        let response = self.write(|cx, _| directories::assign(cx, &request)).await;
+        Ok(response.unwrap_or_else(|error| msg::AssignReplicasToDirsResponse {
             error_code: error.code.code(),
             ..Default::default()
         }))

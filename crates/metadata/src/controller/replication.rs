@@ -7,11 +7,14 @@ use milena_protocol::ErrorCode;
 use milena_protocol::messages::alter_partition_request::PartitionData as Wanted;
 use milena_protocol::messages::alter_partition_response::{PartitionData, TopicData};
 use milena_protocol::messages::{AlterPartitionRequest, AlterPartitionResponse};
-use milena_protocol::stored::metadata::MetadataRecord;
+use milena_protocol::stored::metadata::{BrokerRegistrationChangeRecord, MetadataRecord};
 
 use super::partition_change::{Election, PartitionChange};
 use super::{ApiError, Cx, Decision, cluster, config};
-use crate::image::{ConfigResource, LeaderRecoveryState, MetadataImage, PartitionImage, TopicImage};
+use crate::image::{
+    BrokerRegistration, ConfigResource, LeaderRecoveryState, MetadataImage, PartitionImage, TopicImage,
+};
+use crate::versions::gates;
 
 /// Why partitions are looked at again.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,6 +105,25 @@ pub(crate) fn broker_stopped_uncleanly(cx: &Cx<'_>, id: i32) -> Vec<MetadataReco
 /// A broker may lead again.
 pub(crate) fn broker_unfenced(cx: &Cx<'_>, id: i32) -> Vec<MetadataRecord> {
     leader_and_isr_updates(cx, BrokerChange { added: Some(id), ..Default::default() }, |p| !p.has_leader())
+}
+
+/// Directories of a broker went offline: what is in them has no leader there, and they count as gone until the broker registers anew (KIP-858).
+pub(crate) fn directories_failed(cx: &Cx<'_>, broker: &BrokerRegistration, offline: &[Uuid]) -> Vec<MetadataRecord> {
+    let (failed, online): (Vec<Uuid>, Vec<Uuid>) = broker.log_dirs.iter().partition(|dir| offline.contains(dir));
+    if failed.is_empty() || cx.image.features.metadata_version < gates::DIRECTORIES {
+        return Vec::new();
+    }
+    let id = broker.id;
+    let mut records = leader_and_isr_updates(cx, BrokerChange { removed: Some(id), ..Default::default() }, |p| {
+        p.isr.contains(&id) && failed.contains(&p.directory_of(id))
+    });
+    records.push(MetadataRecord::BrokerRegistrationChange(BrokerRegistrationChangeRecord {
+        broker_id: id,
+        broker_epoch: broker.epoch,
+        log_dirs: online,
+        ..Default::default()
+    }));
+    records
 }
 
 pub(crate) fn alter_partition(cx: &mut Cx<'_>, request: &AlterPartitionRequest) -> Decision<AlterPartitionResponse> {

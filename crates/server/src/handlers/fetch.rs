@@ -109,7 +109,7 @@ fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> Fetch
         true => request.replica_state.replica_id,
         false => request.replica_id,
     };
-    let mut max_bytes = size(request.max_bytes.min(broker.replicas.config().fetch_max_bytes));
+    let mut max_bytes = size(request.max_bytes.min(broker.config.load().fetch_max_bytes));
     if replica_id < 0 {
         max_bytes = max_bytes.min(broker.quotas.most_fetched(cx.who()).unwrap_or(usize::MAX));
     }

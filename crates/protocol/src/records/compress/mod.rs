@@ -10,6 +10,8 @@ mod zstd_stream;
 
 use std::io::{Read, Write};
 
+use milena_common::limits::MAX_DECOMPRESSED_BATCH_BYTES;
+
 use super::RecordsError;
 
 pub(super) use lz4::HeaderChecksum;
@@ -71,8 +73,7 @@ impl Compression {
 pub struct DecompressLimit(pub usize);
 
 impl DecompressLimit {
-    /// 128 MiB: more than any client puts into one batch.
-    pub const DEFAULT: DecompressLimit = DecompressLimit(128 << 20);
+    pub const DEFAULT: DecompressLimit = DecompressLimit(MAX_DECOMPRESSED_BATCH_BYTES);
 }
 
 impl Default for DecompressLimit {

@@ -1,22 +1,12 @@
 //! A node in this process, asked over its sockets at every version: the cluster, its topics, their configurations, producer ids and
 //! coordinators. What is expected is what Apache Kafka 4.3.1 answered to the same requests, and 3.3.1 to versions that are older.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::Bytes;
 use milena_common::Uuid;
-use milena_common::config::BrokerConfig;
-use milena_metadata::{Bootstrap, versions};
-use milena_protocol::header::get_response_header;
 use milena_protocol::messages as msg;
 use milena_protocol::messages::create_partitions_request::CreatePartitionsTopic;
-use milena_protocol::messages::create_topics_request::{
-    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
-};
+use milena_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use milena_protocol::messages::delete_topics_request::DeleteTopicState;
 use milena_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use milena_protocol::messages::describe_configs_response::DescribeConfigsResourceResult;
@@ -24,57 +14,20 @@ use milena_protocol::messages::describe_topic_partitions_request::{Cursor, Topic
 use milena_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use milena_protocol::messages::metadata_request::MetadataRequestTopic;
 use milena_protocol::messages::metadata_response::MetadataResponseTopic;
-use milena_protocol::{Decode as _, Reader, Request, RequestHeader, Writer, frame};
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan};
-use milena_server::{Node, StartError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use milena_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use milena_protocol::records::{BatchBuilder, Compression};
 
-const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+use crate::support::{CLUSTER_ID, THEN, TestNode, ask_at, topic, with_configs};
 
-struct World {
-    node: Node,
-    dir: tempfile::TempDir,
-}
-
-impl World {
-    async fn start(properties: &[(&str, &str)]) -> World {
-        let dir = tempfile::tempdir().expect("a directory");
-        let bootstrap = Bootstrap::default();
-        let features = versions::default_feature_levels(bootstrap.metadata_version());
-        let plan = FormatPlan {
-            cluster_id: CLUSTER_ID.to_owned(),
-            node_id: 1,
-            metadata_version: bootstrap.metadata_version(),
-            features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-            directories: vec![FormatDirectory { path: dir.path().to_owned(), metadata: true, id: Uuid::random() }],
-            voters: Vec::new(),
-        };
-        storage_format::format(&plan, 1_795_486_006_244).expect("formats");
-        World { node: node(&dir, properties).await, dir }
-    }
-
-    async fn restart(self) -> World {
-        self.node.stop().await;
-        World { node: node(&self.dir, &[]).await, dir: self.dir }
-    }
-
-    fn address(&self, listener: &str) -> SocketAddr {
-        self.node.listeners().iter().find(|(name, _)| name == listener).expect("is bound").1
-    }
-
-    /// The answer of the broker; `None` if it closed the connection.
-    async fn try_ask<R: Request>(&self, version: i16, request: &R) -> Option<R::Response> {
-        ask_at(self.address("PLAINTEXT"), version, request).await
-    }
-
-    async fn ask<R: Request>(&self, version: i16, request: &R) -> R::Response {
-        let answer = self.try_ask(version, request).await;
-        answer.unwrap_or_else(|| panic!("no answer to {} version {version}", R::KEY))
-    }
-
-    async fn create(&self, topics: Vec<CreatableTopic>) -> msg::CreateTopicsResponse {
-        self.ask(7, &msg::CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() }).await
+impl TestNode {
+    /// The code for one record with a value of so many bytes.
+    async fn produce(&self, topic: &str, size: usize) -> i16 {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.append(THEN, Some(b"k"), Some(&vec![b'v'; size]), &[]).expect("fits");
+        let partition_data = vec![PartitionProduceData { index: 0, records: Some(batch.build(0).expect("builds")) }];
+        let topic_data = vec![TopicProduceData { name: topic.to_owned(), partition_data, ..Default::default() }];
+        let request = msg::ProduceRequest { acks: -1, timeout_ms: 5000, topic_data, ..Default::default() };
+        self.ask(9, &request).await.responses[0].partition_responses[0].error_code
     }
 
     /// Names that Metadata lists.
@@ -110,69 +63,14 @@ impl World {
     }
 }
 
-async fn node(dir: &tempfile::TempDir, properties: &[(&str, &str)]) -> Node {
-    let log_dirs = dir.path().display().to_string();
-    let given = [
-        ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
-        ("controller.quorum.voters", "1@127.0.0.1:1"),
-        ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
-        ("offsets.topic.replication.factor", "1"),
-        ("offsets.topic.num.partitions", "3"),
-        ("transaction.state.log.replication.factor", "1"),
-        ("transaction.state.log.min.isr", "1"),
-        ("transaction.state.log.num.partitions", "3"),
-        ("log.dirs", log_dirs.as_str()),
-    ];
-    let given = given.iter().chain(properties).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    let config = BrokerConfig::from_properties(given).expect("valid");
-    for _ in 0..100 {
-        match Node::start(config.clone()).await {
-            Ok(node) => return node,
-            // tasks of the node before may hold its directory a moment longer
-            Err(StartError::Log(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("the directory stays locked")
-}
-
-async fn ask_at<R: Request>(address: SocketAddr, version: i16, request: &R) -> Option<R::Response> {
-    let mut writer = Writer::with_capacity(256);
-    let header = RequestHeader {
-        request_api_key: R::KEY.code(),
-        request_api_version: version,
-        correlation_id: 7,
-        client_id: Some("test".to_owned()),
-    };
-    header.encode_for(&mut writer, R::KEY, version).expect("fits");
-    request.encode(&mut writer, version).unwrap_or_else(|error| panic!("{} version {version}: {error}", R::KEY));
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    for piece in frame::into_frame(writer).expect("fits") {
-        stream.write_all(&piece).await.expect("writes");
-    }
-    let length = stream.read_i32().await.ok()?;
-    let mut answer = vec![0; usize::try_from(length).expect("positive")];
-    stream.read_exact(&mut answer).await.expect("is complete");
-    let mut reader = Reader::new(Bytes::from(answer));
-    assert_eq!(get_response_header(&mut reader, R::KEY, version).expect("a header"), 7);
-    Some(R::Response::decode(&mut reader, version).unwrap_or_else(|error| panic!("{} {version}: {error}", R::KEY)))
-}
-
-fn topic(name: &str, num_partitions: i32) -> CreatableTopic {
-    CreatableTopic { name: name.to_owned(), num_partitions, replication_factor: 1, ..Default::default() }
-}
-
 fn with_config(name: &str, key: &str, value: Option<&str>) -> CreatableTopic {
-    let config = CreatableTopicConfig { name: key.to_owned(), value: value.map(str::to_owned) };
-    CreatableTopic { configs: vec![config], ..topic(name, 1) }
+    with_configs(topic(name, 1), &[(key, value)])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_at_every_version() {
-    let world = World::start(&[]).await;
-    world.create(vec![topic("orders", 2)]).await;
+    let world = TestNode::start(&[]).await;
+    world.create_topics(vec![topic("orders", 2)]).await;
     for version in 0..=13 {
         let named = |name: &str| MetadataRequestTopic { name: Some(name.to_owned()), ..Default::default() };
         let all = msg::MetadataRequest { topics: (version == 0).then(Vec::new), ..Default::default() };
@@ -210,8 +108,8 @@ async fn metadata_at_every_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_by_id() {
-    let world = World::start(&[]).await;
-    let id = world.create(vec![topic("orders", 1)]).await.topics[0].topic_id;
+    let world = TestNode::start(&[]).await;
+    let id = world.create_topics(vec![topic("orders", 1)]).await.topics[0].topic_id;
     let unknown = Uuid::from_u128(1 << 100);
     let request = |ids: &[Uuid]| {
         let topics = ids.iter().map(|&topic_id| MetadataRequestTopic { topic_id, name: None }).collect();
@@ -233,7 +131,7 @@ async fn metadata_by_id() {
 /// Kafka answers UNKNOWN_TOPIC_OR_PARTITION until the topic is there; here whoever asks finds it made, and only once.
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_for_who_asks() {
-    let world = World::start(&[("num.partitions", "4")]).await;
+    let world = TestNode::start(&[("num.partitions", "4")]).await;
     let asked = futures_util::future::join_all((0..20).map(|n| world.metadata(n % 14, "wanted"))).await;
     for topic in asked {
         assert_eq!((topic.error_code, topic.partitions.len()), (0, 4));
@@ -241,14 +139,14 @@ async fn topics_are_made_for_who_asks() {
     }
     assert_eq!(world.metadata(9, "not a name").await.error_code, 17);
     assert_eq!(world.topics().await, ["wanted"]);
-    let world = World::start(&[("auto.create.topics.enable", "false")]).await;
+    let world = TestNode::start(&[("auto.create.topics.enable", "false")]).await;
     assert_eq!(world.metadata(1, "wanted").await.error_code, 3);
     assert!(world.topics().await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_created_at_every_version() {
-    let world = World::start(&[("log.retention.hours", "5")]).await;
+    let world = TestNode::start(&[("log.retention.hours", "5")]).await;
     for version in 0..=7 {
         let name = format!("v{version}");
         let topics = vec![CreatableTopic { ..with_config(&name, "retention.bytes", Some("1000")) }, topic("v0", 1)];
@@ -259,7 +157,7 @@ async fn topics_are_created_at_every_version() {
             // the same name twice
             assert_eq!(answer.topics.len(), 1);
             assert_eq!(made.error_code, 42);
-            world.create(vec![topic("v0", 1)]).await;
+            world.create_topics(vec![topic("v0", 1)]).await;
             continue;
         }
         assert_eq!((made.error_code, made.error_message.as_deref()), (0, None), "{version}");
@@ -279,7 +177,7 @@ async fn topics_are_created_at_every_version() {
     let refused = |topic: CreatableTopic| {
         let world = &world;
         async move {
-            let answer = world.create(vec![topic]).await.topics.remove(0);
+            let answer = world.create_topics(vec![topic]).await.topics.remove(0);
             (answer.error_code, answer.error_message.unwrap_or_default())
         }
     };
@@ -324,8 +222,8 @@ async fn topics_are_created_at_every_version() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_grown_paged_and_deleted() {
-    let world = World::start(&[]).await;
-    world.create(["a", "b", "c", "d", "e", "f", "g"].iter().map(|name| topic(name, 2)).collect()).await;
+    let world = TestNode::start(&[]).await;
+    world.create_topics(["a", "b", "c", "d", "e", "f", "g"].iter().map(|name| topic(name, 2)).collect()).await;
     for version in 0..=3 {
         let grow = |name: &str, count: i32| CreatePartitionsTopic { name: name.to_owned(), count, assignments: None };
         let topics = vec![grow("a", 3 + i32::from(version)), grow("b", 2), grow("c", 1), grow("z", 3)];
@@ -362,7 +260,7 @@ async fn topics_are_grown_paged_and_deleted() {
         assert_eq!(answer.responses.iter().map(|r| r.error_code).collect::<Vec<_>>(), [0, 3], "{version}");
     }
     assert!(world.topics().await.is_empty());
-    let id = world.create(vec![topic("twice", 1)]).await.topics[0].topic_id;
+    let id = world.create_topics(vec![topic("twice", 1)]).await.topics[0].topic_id;
     let both = vec![
         DeleteTopicState { name: None, topic_id: id },
         DeleteTopicState { name: Some("twice".to_owned()), ..Default::default() },
@@ -372,7 +270,7 @@ async fn topics_are_grown_paged_and_deleted() {
     assert_eq!(answer.responses.len(), 1);
     assert_eq!((answer.responses[0].error_code, answer.responses[0].topic_id), (42, id));
     assert_eq!(world.topics().await, ["twice"]);
-    let fixed = World::start(&[("delete.topic.enable", "false")]).await;
+    let fixed = TestNode::start(&[("delete.topic.enable", "false")]).await;
     for (version, code) in [(2, 42), (3, 73)] {
         let request =
             msg::DeleteTopicsRequest { topic_names: vec!["a".to_owned()], timeout_ms: 10_000, ..Default::default() };
@@ -381,7 +279,7 @@ async fn topics_are_grown_paged_and_deleted() {
 }
 
 /// One page as text, and where the next begins.
-async fn page(world: &World, topics: &[&str], limit: i32, cursor: Option<Cursor>) -> (String, Option<Cursor>) {
+async fn page(world: &TestNode, topics: &[&str], limit: i32, cursor: Option<Cursor>) -> (String, Option<Cursor>) {
     let topics = topics.iter().map(|name| TopicRequest { name: (*name).to_owned() }).collect();
     let request = msg::DescribeTopicPartitionsRequest { topics, response_partition_limit: limit, cursor };
     let answer = world.ask(0, &request).await;
@@ -397,7 +295,7 @@ async fn page(world: &World, topics: &[&str], limit: i32, cursor: Option<Cursor>
     (text.join(" "), next)
 }
 
-async fn pages(world: &World, topics: &[&str], limit: i32) -> Vec<String> {
+async fn pages(world: &TestNode, topics: &[&str], limit: i32) -> Vec<String> {
     let mut pages = Vec::new();
     let mut cursor = None;
     loop {
@@ -412,8 +310,8 @@ async fn pages(world: &World, topics: &[&str], limit: i32) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn configurations_are_described_and_altered() {
-    let world = World::start(&[]).await;
-    world.create(vec![with_config("t", "retention.ms", Some("1000"))]).await;
+    let world = TestNode::start(&[]).await;
+    world.create_topics(vec![with_config("t", "retention.ms", Some("1000"))]).await;
     for version in 0..=4 {
         let resource = |kind, name: &str| DescribeConfigsResource {
             resource_type: kind,
@@ -513,6 +411,11 @@ async fn configurations_are_described_and_altered() {
         assert_eq!(codes, [("1", 42), ("t", 0), ("missing", 3)]);
     }
     assert_eq!(world.config(2, "t", "cleanup.policy").await.config_source, 5);
+    // a log follows what its topic inherits
+    assert_eq!(world.alter(4, "", "message.max.bytes", 0, Some("100")).await, ok);
+    assert_eq!(world.produce("t", 200).await, 10);
+    assert_eq!(world.alter(4, "", "message.max.bytes", 1, None).await, ok);
+    assert_eq!(world.produce("t", 200).await, 0);
     for (version, wanted, expected) in [(0, vec![], 0), (1, vec![], 3), (1, vec![2], 1), (1, vec![4, 8], 2)] {
         let answer = world.ask(version, &msg::ListConfigResourcesRequest { resource_types: wanted }).await;
         assert_eq!((answer.error_code, answer.config_resources.len()), (0, expected), "{answer:?}");
@@ -523,7 +426,7 @@ async fn configurations_are_described_and_altered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn producer_ids_are_given_once() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let idempotent =
         msg::InitProducerIdRequest { transactional_id: None, transaction_timeout_ms: i32::MAX, ..Default::default() };
     let mut given = BTreeSet::new();
@@ -545,13 +448,13 @@ async fn producer_ids_are_given_once() {
     };
     assert_eq!(refused(Some(""), -1).await, (42, -1, -1));
     assert_eq!(refused(None, 5).await, (42, -1, -1));
-    let world = world.restart().await;
+    let world = world.restart(&[]).await;
     assert!(!given.contains(&world.ask(4, &idempotent).await.producer_id));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn coordinators_are_found() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let port = i32::from(world.address("PLAINTEXT").port());
     for version in 0..=6 {
         for key_type in [0, 1, 2, 9] {
@@ -588,7 +491,7 @@ async fn coordinators_are_found() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clusters_are_described_on_both_listeners() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     for (listener, kind, other) in [("PLAINTEXT", 1, 2), ("CONTROLLER", 2, 1)] {
         let address = world.address(listener);
         for version in 0..=2 {

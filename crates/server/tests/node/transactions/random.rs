@@ -2,8 +2,8 @@
 
 use milena_protocol::messages::write_txn_markers_request::WritableTxnMarker;
 
-use crate::client::{Client, Producer, batch, txn};
-use crate::steps::offsets;
+use super::client::{Client, Producer, batch, txn};
+use super::steps::offsets;
 
 /// A stream of numbers that is the same everywhere (xorshift).
 struct Random(u64);

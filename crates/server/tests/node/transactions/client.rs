@@ -1,17 +1,14 @@
 //! A client that asks about transactions and writes the answers down, in words that do not depend on which producer ids it was given.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use bytes::Bytes;
 use milena_common::Uuid;
-use milena_protocol::header::get_response_header;
+use milena_protocol::Request;
 use milena_protocol::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
 };
-use milena_protocol::messages::create_topics_request::CreatableTopic;
 use milena_protocol::messages::describe_producers_request::TopicRequest;
 use milena_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use milena_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
@@ -19,9 +16,8 @@ use milena_protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use milena_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use milena_protocol::messages::{self as msg};
 use milena_protocol::records::{BatchBuilder, BatchView, Compression};
-use milena_protocol::{Decode as _, Reader, Request, RequestHeader, Writer};
 
-const THEN: i64 = 1_700_000_000_000;
+use crate::support::{Connection, THEN, eventually, topic};
 
 /// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
 pub const NOT_READY: [i16; 3] = [14, 15, 16];
@@ -30,59 +26,32 @@ pub const CONCURRENT_TRANSACTIONS: i16 = 51;
 pub type Producer = (i64, i16);
 
 pub struct Client {
-    stream: TcpStream,
-    address: String,
+    pub connection: Connection,
     topic_ids: Vec<(String, Uuid)>,
     /// Producer ids in the order in which they were seen.
     producer_ids: Vec<i64>,
-    pub told: String,
 }
 
 impl Client {
     pub fn new(address: &str) -> Client {
-        let (topic_ids, producer_ids) = (Vec::new(), Vec::new());
-        Client { stream: connect(address), address: address.to_owned(), topic_ids, producer_ids, told: String::new() }
+        Client { connection: Connection::new(address), topic_ids: Vec::new(), producer_ids: Vec::new() }
     }
 
     pub fn ask<R: Request>(&mut self, version: i16, request: &R) -> Option<R::Response> {
-        let mut writer = Writer::new();
-        let header = RequestHeader {
-            request_api_key: R::KEY.code(),
-            request_api_version: version,
-            correlation_id: 77,
-            client_id: Some("transactions".to_owned()),
-        };
-        header.encode_for(&mut writer, R::KEY, version).expect("encodes");
-        request.encode(&mut writer, version).unwrap_or_else(|e| panic!("{} {version}: {e}", R::KEY));
-        let body = writer.finish().concat();
-        self.stream.write_all(&(body.len() as u32).to_be_bytes()).expect("writes");
-        self.stream.write_all(&body).expect("writes");
-        let mut length = [0; 4];
-        if self.stream.read_exact(&mut length).is_err() {
-            self.stream = connect(&self.address);
-            return None;
-        }
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        self.stream.read_exact(&mut frame).expect("reads");
-        let mut reader = Reader::new(frame.into());
-        assert_eq!(get_response_header(&mut reader, R::KEY, version).expect("a header"), 77);
-        Some(R::Response::decode(&mut reader, version).unwrap_or_else(|e| panic!("{} {version}: {e}", R::KEY)))
+        self.connection.try_ask(version, request)
     }
 
     pub fn tell(&mut self, step: &str, answer: &str) {
-        writeln!(self.told, "{step}\n    {answer}").expect("fits");
+        self.connection.tell(step, answer);
     }
 
     pub fn create(&mut self, name: &str) {
-        let topic =
-            CreatableTopic { name: name.to_owned(), num_partitions: 2, replication_factor: 1, ..Default::default() };
-        let request = msg::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-        let answer = self.ask(7, &request).expect("answers");
-        assert_eq!(answer.topics[0].error_code, 0, "{name}: {:?}", answer.topics[0].error_message);
-        self.topic_ids.push((name.to_owned(), answer.topics[0].topic_id));
-        while [0, 1].iter().any(|partition| self.end_offset(name, *partition, 0).starts_with("error")) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let id = self.connection.create(topic(name, 2));
+        self.topic_ids.push((name.to_owned(), id));
+        eventually("leaders that know of it", || {
+            let ready = |partition| !self.end_offset(name, partition, 0).starts_with("error");
+            [0, 1].into_iter().all(ready).then_some(())
+        });
     }
 
     pub fn end_offset(&mut self, topic: &str, partition: i32, isolation_level: i8) -> String {
@@ -105,25 +74,16 @@ impl Client {
 
     /// Waits until a partition has nothing open.
     pub fn settle_partition(&mut self, topic: &str, partition: i32) {
-        for _ in 0..500 {
-            if self.end_offset(topic, partition, 1) == self.end_offset(topic, partition, 0) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{topic}-{partition} stays open");
+        eventually(&format!("the end of what is open in {topic}-{partition}"), || {
+            (self.end_offset(topic, partition, 1) == self.end_offset(topic, partition, 0)).then_some(())
+        });
     }
 
     pub fn find(&mut self, key_type: i8, key: &str) {
-        for _ in 0..500 {
-            let request = msg::FindCoordinatorRequest { key: key.to_owned(), key_type, ..Default::default() };
-            let found = self.ask(3, &request).expect("answers");
-            if found.error_code == 0 {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("no coordinator for {key}");
+        let request = msg::FindCoordinatorRequest { key: key.to_owned(), key_type, ..Default::default() };
+        eventually(&format!("a coordinator for {key}"), || {
+            (self.ask(3, &request).expect("answers").error_code == 0).then_some(())
+        });
     }
 
     /// How transcripts name a producer id.
@@ -153,14 +113,11 @@ impl Client {
             producer_epoch: expected.1,
             ..Default::default()
         };
-        for _ in 0..500 {
+        eventually("a coordinator that is ready", || {
             let answer = self.ask(version, &request).expect("answers");
-            if !NOT_READY.contains(&answer.error_code) {
-                return (answer.error_code, (answer.producer_id, answer.producer_epoch));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the coordinator is not ready");
+            let told = (answer.error_code, (answer.producer_id, answer.producer_epoch));
+            (!NOT_READY.contains(&told.0)).then_some(told)
+        })
     }
 
     pub fn init(
@@ -179,16 +136,13 @@ impl Client {
 
     /// As a producer starts: again while a transaction of before is ended.
     pub fn start(&mut self, id: &str) -> Producer {
-        for _ in 0..500 {
-            let (error, producer) = self.init_once(4, Some(id), 60_000, (-1, -1));
-            if error != CONCURRENT_TRANSACTIONS {
-                let name = self.name_of(producer.0);
-                self.tell(&format!("start {id}"), &format!("error={error} {name} epoch={}", producer.1));
-                return producer;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{id} does not start");
+        let (error, producer) = eventually(&format!("the start of {id}"), || {
+            let told = self.init_once(4, Some(id), 60_000, (-1, -1));
+            (told.0 != CONCURRENT_TRANSACTIONS).then_some(told)
+        });
+        let name = self.name_of(producer.0);
+        self.tell(&format!("start {id}"), &format!("error={error} {name} epoch={}", producer.1));
+        producer
     }
 
     pub fn add(&mut self, step: &str, version: i16, id: &str, p: Producer, partitions: &[(&str, i32)]) {
@@ -355,13 +309,7 @@ impl Client {
 
     /// Waits until what was decided is complete.
     pub fn settle(&mut self, id: &str) {
-        for _ in 0..500 {
-            if !self.describe(id).contains("Prepare") {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{id} is not completed");
+        eventually(&format!("the end of {id}"), || (!self.describe(id).contains("Prepare")).then_some(()));
     }
 
     pub fn list(&mut self, step: &str, version: i16, request: msg::ListTransactionsRequest) {
@@ -378,24 +326,19 @@ impl Client {
     }
 
     pub fn txn_offset_commit(&mut self, step: &str, version: i16, request: msg::TxnOffsetCommitRequest) {
-        for _ in 0..500 {
-            let answer = self.ask(version, &request).expect("answers");
+        let mut told = eventually("a group coordinator that is ready", || {
             let mut told = Vec::new();
             let mut ready = true;
-            for topic in answer.topics {
+            for topic in self.ask(version, &request).expect("answers").topics {
                 for p in topic.partitions {
                     ready &= !NOT_READY.contains(&p.error_code);
                     told.push(format!("{}-{} error={}", topic.name, p.partition_index, p.error_code));
                 }
             }
-            if ready {
-                told.sort_unstable();
-                self.tell(&format!("commit offsets v{version} {step}"), &told.join(" "));
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the group coordinator is not ready");
+            ready.then_some(told)
+        });
+        told.sort_unstable();
+        self.tell(&format!("commit offsets v{version} {step}"), &told.join(" "));
     }
 
     pub fn fetch_offset(&mut self, group: &str, require_stable: bool) -> String {
@@ -427,13 +370,9 @@ impl Client {
     }
 
     pub fn settle_offset(&mut self, group: &str) {
-        for _ in 0..500 {
-            if !self.fetch_offset(group, true).contains("error=88") {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("the offsets of {group} stay open");
+        eventually(&format!("the offsets of {group}"), || {
+            (!self.fetch_offset(group, true).contains("error=88")).then_some(())
+        });
     }
 
     pub fn mark(
@@ -491,13 +430,6 @@ impl Client {
         told.sort_unstable();
         self.tell(&format!("producers of {topic}"), &told.join("; "));
     }
-}
-
-pub fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(40))).expect("is possible");
-    stream.set_nodelay(true).expect("is possible");
-    stream
 }
 
 pub fn topics_of(partitions: &[(&str, i32)]) -> Vec<AddPartitionsToTxnTopic> {

@@ -3,20 +3,10 @@
 //!
 //! `DATA_PLANE_RECORD=127.0.0.1:9092=file` records the answers of a running Kafka instead.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::Path;
-use std::time::Duration;
 
 use bytes::Bytes;
 use milena_common::Uuid;
-use milena_common::config::BrokerConfig;
-use milena_metadata::{Bootstrap, versions};
-use milena_protocol::header::get_response_header;
-use milena_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use milena_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use milena_protocol::messages::describe_log_dirs_request::DescribableLogDirTopic;
 use milena_protocol::messages::fetch_request::{FetchPartition, FetchTopic, ForgottenTopic};
@@ -26,31 +16,20 @@ use milena_protocol::messages::produce_request::{PartitionProduceData, TopicProd
 use milena_protocol::messages::{self as msg};
 use milena_protocol::records::legacy::MessageSetBuilder;
 use milena_protocol::records::{BatchBuilder, Compression, TimestampType, batches};
-use milena_protocol::{ApiKey, Decode as _, Reader, Request, RequestHeader, Writer};
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan};
+use milena_protocol::{ApiKey, Request};
 
-/// Long ago for a broker, but not in the future.
-const THEN: i64 = 1_700_000_000_000;
+use crate::support::{Connection, THEN, TestNode, eventually, topic, with_configs};
 
-/// What a connection answered; `None` if it was closed or said nothing in time.
 struct Client {
-    stream: TcpStream,
-    address: String,
+    connection: Connection,
     versions: Vec<(i16, i16, i16)>,
     topic_ids: Vec<(String, Uuid)>,
-    told: String,
 }
 
 impl Client {
     fn new(address: &str) -> Client {
-        let stream = connect(address);
-        let mut client = Client {
-            stream,
-            address: address.to_owned(),
-            versions: Vec::new(),
-            topic_ids: Vec::new(),
-            told: String::new(),
-        };
+        let connection = Connection::new(address);
+        let mut client = Client { connection, versions: Vec::new(), topic_ids: Vec::new() };
         let answer = client.ask(0, msg::ApiVersionsRequest::default()).expect("answers");
         client.versions = answer.api_keys.iter().map(|k| (k.api_key, k.min_version, k.max_version)).collect();
         client
@@ -66,60 +45,20 @@ impl Client {
     }
 
     fn ask<R: Request>(&mut self, version: i16, request: R) -> Option<R::Response> {
-        let mut writer = Writer::new();
-        let header = RequestHeader {
-            request_api_key: R::KEY.code(),
-            request_api_version: version,
-            correlation_id: 77,
-            client_id: Some("data-plane".to_owned()),
-        };
-        header.encode_for(&mut writer, R::KEY, version).expect("encodes");
-        request.encode(&mut writer, version).unwrap_or_else(|e| panic!("{} {version}: {e}", R::KEY));
-        let body = writer.finish().concat();
-        self.stream.write_all(&(body.len() as u32).to_be_bytes()).expect("writes");
-        self.stream.write_all(&body).expect("writes");
-        let mut length = [0; 4];
-        if self.stream.read_exact(&mut length).is_err() {
-            self.stream = connect(&self.address);
-            return None;
-        }
-        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
-        self.stream.read_exact(&mut frame).expect("reads");
-        let mut reader = Reader::new(frame.into());
-        assert_eq!(get_response_header(&mut reader, R::KEY, version).expect("a header"), 77);
-        Some(R::Response::decode(&mut reader, version).unwrap_or_else(|e| panic!("{} {version}: {e}", R::KEY)))
+        self.connection.try_ask(version, &request)
     }
 
     fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let topic = CreatableTopic {
-            name: name.to_owned(),
-            num_partitions: partitions,
-            replication_factor: 1,
-            configs: (configs.iter())
-                .map(|(name, value)| CreatableTopicConfig {
-                    name: (*name).to_owned(),
-                    value: Some((*value).to_owned()),
-                })
-                .collect(),
-            ..Default::default()
-        };
-        let request = msg::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-        let answer = self.ask(7, request).expect("answers");
-        assert_eq!(answer.topics[0].error_code, 0, "{name}: {:?}", answer.topics[0].error_message);
-        self.topic_ids.push((name.to_owned(), answer.topics[0].topic_id));
-        // the leader may not know yet
-        for _ in 0..200 {
-            let topics = vec![ListOffsetsTopic {
-                name: name.to_owned(),
-                partitions: vec![ListOffsetsPartition { timestamp: -1, ..Default::default() }],
-            }];
-            let answer = self.ask(5, msg::ListOffsetsRequest { replica_id: -1, topics, ..Default::default() });
-            if answer.is_some_and(|a| a.topics[0].partitions[0].error_code == 0) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("{name} has no leader");
+        let configs: Vec<_> = configs.iter().map(|(name, value)| (*name, Some(*value))).collect();
+        let id = self.connection.create(with_configs(topic(name, partitions), &configs));
+        self.topic_ids.push((name.to_owned(), id));
+        let partitions = vec![ListOffsetsPartition { timestamp: -1, ..Default::default() }];
+        let topics = vec![ListOffsetsTopic { name: name.to_owned(), partitions }];
+        let request = msg::ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+        eventually("a leader that knows of it", || {
+            let answer = self.connection.try_ask(5, &request)?;
+            (answer.topics[0].partitions[0].error_code == 0).then_some(())
+        });
     }
 
     fn id_of(&self, name: &str) -> Uuid {
@@ -137,15 +76,8 @@ impl Client {
 
     /// Writes a step's answer down.
     fn tell(&mut self, step: &str, answer: &str) {
-        writeln!(self.told, "{step}\n    {answer}").expect("fits");
+        self.connection.tell(step, answer);
     }
-}
-
-fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("connects");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("is possible");
-    stream.set_nodelay(true).expect("is possible");
-    stream
 }
 
 fn batch_with(builder: BatchBuilder, timestamp: i64, values: &[&str]) -> Bytes {
@@ -601,7 +533,7 @@ fn play(address: &str) -> String {
     (0..=4).for_each(|v| play_epochs(&mut client, v));
     (0..=2).for_each(|v| play_delete_records(&mut client, v));
     (0..=5).for_each(|v| play_log_dirs(&mut client, v));
-    client.told
+    client.connection.told
 }
 
 /// Step by step.
@@ -619,49 +551,20 @@ fn steps(text: &str) -> Vec<(String, String)> {
     steps
 }
 
-async fn start(dir: &Path) -> milena_server::Node {
-    let bootstrap = Bootstrap::default();
-    let features = versions::default_feature_levels(bootstrap.metadata_version());
-    let plan = FormatPlan {
-        cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
-        node_id: 1,
-        metadata_version: bootstrap.metadata_version(),
-        features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-        directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: Uuid::random() }],
-        voters: Vec::new(),
-    };
-    storage_format::format(&plan, THEN).expect("formats");
-    let log_dirs = dir.display().to_string();
-    let given = [
-        ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
-        ("controller.quorum.voters", "1@127.0.0.1:0"),
-        ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
-        ("log.dirs", log_dirs.as_str()),
-        ("offsets.topic.replication.factor", "1"),
-    ];
-    let pairs = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    milena_server::Node::start(BrokerConfig::from_properties(pairs).expect("valid")).await.expect("starts")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_are_kafkas() {
     if let Ok(wish) = std::env::var("DATA_PLANE_RECORD") {
         let (address, file) = wish.split_once('=').expect("address=file");
         return std::fs::write(file, play(address)).expect("is written");
     }
-    let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
-    let (_, address) = node.listeners().iter().find(|(name, _)| name == "PLAINTEXT").expect("listens");
-    let address = address.to_string();
-    let ours = tokio::task::spawn_blocking(move || play(&address)).await.expect("answers");
+    let node = TestNode::start(&[("offsets.topic.num.partitions", "50")]).await;
+    let ours = node.play(play).await;
     node.stop().await;
     if let Ok(file) = std::env::var("DATA_PLANE_OURS") {
         std::fs::write(file, &ours).expect("is written");
     }
-    let mut expected = steps(include_str!("golden/data-plane/kafka-4.3.1.txt"));
-    for (step, answer) in steps(include_str!("golden/data-plane/kafka-3.3.1.txt")) {
+    let mut expected = steps(include_str!("../golden/data-plane/kafka-4.3.1.txt"));
+    for (step, answer) in steps(include_str!("../golden/data-plane/kafka-3.3.1.txt")) {
         match expected.iter_mut().find(|(known, _)| *known == step) {
             None => expected.push((step, answer)),
             Some((_, known)) if is_as_before(&step) => *known = answer,

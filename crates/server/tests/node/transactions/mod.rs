@@ -3,53 +3,18 @@
 //!
 //! `TRANSACTIONS_RECORD=127.0.0.1:9092=file` records the answers of a running Kafka instead; it must be a fresh one.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
 mod client;
 mod random;
 mod steps;
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use milena_common::Uuid;
-use milena_common::config::BrokerConfig;
-use milena_metadata::{Bootstrap, versions};
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan};
-
+use crate::support::TestNode;
 use client::Client;
 use steps::{play, play_exhaustion};
 
-const THEN: i64 = 1_700_000_000_000;
-
-async fn start(dir: &Path) -> milena_server::Node {
-    let bootstrap = Bootstrap::default();
-    let features = versions::default_feature_levels(bootstrap.metadata_version());
-    let plan = FormatPlan {
-        cluster_id: "MkU3OEVBNTcwNTJENDM2Qg".to_owned(),
-        node_id: 1,
-        metadata_version: bootstrap.metadata_version(),
-        features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-        directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: Uuid::random() }],
-        voters: Vec::new(),
-    };
-    storage_format::format(&plan, THEN).expect("formats");
-    let log_dirs = dir.display().to_string();
-    let given = [
-        ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
-        ("controller.quorum.voters", "1@127.0.0.1:0"),
-        ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
-        ("log.dirs", log_dirs.as_str()),
-        ("offsets.topic.replication.factor", "1"),
-        ("offsets.topic.num.partitions", "2"),
-        ("transaction.state.log.replication.factor", "1"),
-        ("transaction.state.log.min.isr", "1"),
-        ("transaction.state.log.num.partitions", "2"),
-    ];
-    let pairs = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    milena_server::Node::start(BrokerConfig::from_properties(pairs).expect("valid")).await.expect("starts")
+async fn start() -> TestNode {
+    TestNode::start(&[("offsets.topic.num.partitions", "2"), ("transaction.state.log.num.partitions", "2")]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +23,7 @@ async fn answers_are_kafkas() {
         let (address, file) = wish.split_once('=').expect("address=file");
         return std::fs::write(file, play(address)).expect("is written");
     }
-    compare(include_str!("../golden/transactions/kafka-4.3.1.txt"), play).await;
+    compare(include_str!("../../golden/transactions/kafka-4.3.1.txt"), play).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,13 +34,13 @@ async fn answers_are_kafkas_when_epochs_are_used_up() {
         client.create("t");
         client.find(1, "any");
         play_exhaustion(&mut client);
-        client.told
+        client.connection.told
     };
     if let Ok(wish) = std::env::var("TRANSACTIONS_RECORD") {
         let (address, file) = wish.split_once('=').expect("address=file");
         return std::fs::write(file, play(address)).expect("is written");
     }
-    compare(include_str!("../golden/transactions/kafka-4.3.1-epochs.txt"), play).await;
+    compare(include_str!("../../golden/transactions/kafka-4.3.1-epochs.txt"), play).await;
 }
 
 /// `TRANSACTIONS_KAFKA=127.0.0.1:9092` names a running Kafka, `TRANSACTIONS_SEEDS=1..100` what to play on both.
@@ -86,23 +51,20 @@ async fn random_histories_are_answered_as_by_kafka() {
     let seeds = std::env::var("TRANSACTIONS_SEEDS").unwrap_or_else(|_| "1..20".to_owned());
     let (from, to) = seeds.split_once("..").expect("from..to");
     let seeds = from.parse::<u64>().expect("a number")..to.parse().expect("a number");
-    let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
-    let (_, address) = node.listeners().iter().find(|(name, _)| name == "PLAINTEXT").expect("listens");
-    let address = address.to_string();
-    let differing = tokio::task::spawn_blocking(move || {
+    let node = start().await;
+    let differing = node.play(move |ours| {
         let told = |address: &str, seed| {
             let mut client = Client::new(address);
             client.find(1, "any");
             random::play_random(&mut client, seed);
-            client.told
+            client.connection.told
         };
         let mut differing = Vec::new();
-        for address in [&address, &kafka] {
+        for address in [ours, &kafka] {
             Client::new(address).create("t");
         }
         for seed in seeds {
-            let (ours, kafkas) = (told(&address, seed), told(&kafka, seed));
+            let (ours, kafkas) = (told(ours, seed), told(&kafka, seed));
             if let Some(at) = ours.lines().zip(kafkas.lines()).position(|(ours, kafkas)| ours != kafkas) {
                 let before: Vec<&str> = kafkas.lines().take(at).collect();
                 println!("seed {seed}, line {at}:\n{}", before[before.len().saturating_sub(160)..].join("\n"));
@@ -112,17 +74,14 @@ async fn random_histories_are_answered_as_by_kafka() {
         }
         differing
     });
-    let differing = differing.await.expect("answers");
+    let differing = differing.await;
     node.stop().await;
     assert!(differing.is_empty(), "seeds {differing:?}");
 }
 
 async fn compare(kafkas: &str, play: fn(&str) -> String) {
-    let dir = tempfile::tempdir().expect("a directory");
-    let node = start(dir.path()).await;
-    let (_, address) = node.listeners().iter().find(|(name, _)| name == "PLAINTEXT").expect("listens");
-    let address = address.to_string();
-    let ours = tokio::task::spawn_blocking(move || play(&address)).await.expect("answers");
+    let node = start().await;
+    let ours = node.play(play).await;
     node.stop().await;
     if let Ok(file) = std::env::var("TRANSACTIONS_OURS") {
         std::fs::write(file, &ours).expect("is written");

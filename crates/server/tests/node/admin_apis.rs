@@ -1,125 +1,19 @@
 //! A node in this process, asked over its sockets at every version: elections, reassignments, features, quotas, credentials, and the APIs of
 //! a broker without authentication. What is expected is what Apache Kafka 4.3.1 answered, and 3.3.1 to versions that are older.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use milena_common::Uuid;
-use milena_common::config::BrokerConfig;
-use milena_metadata::{Bootstrap, versions};
-use milena_protocol::header::get_response_header;
+use milena_protocol::Request;
 use milena_protocol::messages as msg;
-use milena_protocol::messages::create_topics_request::CreatableTopic;
-use milena_protocol::{Decode as _, Reader, Request, RequestHeader, Writer, frame};
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan};
-use milena_server::{Node, StartError};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
-
-struct World {
-    node: Node,
-    _dir: tempfile::TempDir,
-}
-
-impl World {
-    async fn start(properties: &[(&str, &str)]) -> World {
-        let dir = tempfile::tempdir().expect("a directory");
-        let bootstrap = Bootstrap::default();
-        let features = versions::default_feature_levels(bootstrap.metadata_version());
-        let plan = FormatPlan {
-            cluster_id: CLUSTER_ID.to_owned(),
-            node_id: 1,
-            metadata_version: bootstrap.metadata_version(),
-            features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-            directories: vec![FormatDirectory { path: dir.path().to_owned(), metadata: true, id: Uuid::random() }],
-            voters: Vec::new(),
-        };
-        storage_format::format(&plan, 1_795_486_006_244).expect("formats");
-        World { node: node(&dir, properties).await, _dir: dir }
-    }
-
-    fn address(&self, listener: &str) -> SocketAddr {
-        self.node.listeners().iter().find(|(name, _)| name == listener).expect("is bound").1
-    }
-
-    /// The answer of the broker; `None` if it closed the connection.
-    async fn try_ask<R: Request>(&self, version: i16, request: &R) -> Option<R::Response> {
-        ask_at(self.address("PLAINTEXT"), version, request).await
-    }
-
-    async fn ask<R: Request>(&self, version: i16, request: &R) -> R::Response {
-        let answer = self.try_ask(version, request).await;
-        answer.unwrap_or_else(|| panic!("no answer to {} version {version}", R::KEY))
-    }
-
-    async fn create(&self, name: &str, num_partitions: i32) {
-        let topic =
-            CreatableTopic { name: name.to_owned(), num_partitions, replication_factor: 1, ..Default::default() };
-        let request = msg::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
-        assert_eq!(self.ask(7, &request).await.topics[0].error_code, 0);
-    }
-}
-
-async fn node(dir: &tempfile::TempDir, properties: &[(&str, &str)]) -> Node {
-    let log_dirs = dir.path().display().to_string();
-    let given = [
-        ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
-        ("controller.quorum.voters", "1@127.0.0.1:1"),
-        ("listeners", "PLAINTEXT://127.0.0.1:0,CONTROLLER://127.0.0.1:0"),
-        ("offsets.topic.replication.factor", "1"),
-        ("offsets.topic.num.partitions", "3"),
-        ("log.dirs", log_dirs.as_str()),
-    ];
-    let given = given.iter().chain(properties).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    let config = BrokerConfig::from_properties(given).expect("valid");
-    for _ in 0..100 {
-        match Node::start(config.clone()).await {
-            Ok(node) => return node,
-            // tasks of the node before may hold its directory a moment longer
-            Err(StartError::Log(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    panic!("the directory stays locked")
-}
-
-async fn ask_at<R: Request>(address: SocketAddr, version: i16, request: &R) -> Option<R::Response> {
-    let mut stream = TcpStream::connect(address).await.expect("connects");
-    ask_on(&mut stream, version, request).await
-}
-
-async fn ask_on<R: Request>(stream: &mut TcpStream, version: i16, request: &R) -> Option<R::Response> {
-    let mut writer = Writer::with_capacity(256);
-    let header = RequestHeader {
-        request_api_key: R::KEY.code(),
-        request_api_version: version,
-        correlation_id: 7,
-        client_id: Some("test".to_owned()),
-    };
-    header.encode_for(&mut writer, R::KEY, version).expect("fits");
-    request.encode(&mut writer, version).unwrap_or_else(|error| panic!("{} version {version}: {error}", R::KEY));
-    for piece in frame::into_frame(writer).expect("fits") {
-        stream.write_all(&piece).await.ok()?;
-    }
-    let length = stream.read_i32().await.ok()?;
-    let mut answer = vec![0; usize::try_from(length).expect("positive")];
-    stream.read_exact(&mut answer).await.expect("is complete");
-    let mut reader = Reader::new(Bytes::from(answer));
-    assert_eq!(get_response_header(&mut reader, R::KEY, version).expect("a header"), 7);
-    Some(R::Response::decode(&mut reader, version).unwrap_or_else(|error| panic!("{} {version}: {error}", R::KEY)))
-}
+use crate::support::{TestNode, ask_on, topic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_quorum_is_described() {
     use msg::describe_quorum_request::{PartitionData, TopicData};
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let asked = |topic: &str, partitions: &[i32]| msg::DescribeQuorumRequest {
         topics: vec![TopicData {
             topic_name: topic.to_owned(),
@@ -147,7 +41,7 @@ async fn the_quorum_is_described() {
 #[tokio::test(flavor = "multi_thread")]
 async fn elections_on_one_node() {
     use msg::elect_leaders_request::TopicPartitions;
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     world.create("t1", 2).await;
     let asked = |election_type, timeout_ms| msg::ElectLeadersRequest {
         election_type,
@@ -178,7 +72,7 @@ async fn elections_on_one_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reassignments_on_one_node() {
     use msg::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     world.create("t1", 2).await;
     let cases: Vec<(Option<Vec<i32>>, i16)> = vec![
         (Some(vec![1]), 0),
@@ -216,7 +110,7 @@ async fn reassignments_on_one_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn features_are_updated() {
     use msg::update_features_request::FeatureUpdateKey;
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let update = |version, validate_only, asked: &[(&str, i16, i8)]| {
         let feature_updates = asked.iter().map(|&(feature, max_version_level, upgrade_type)| FeatureUpdateKey {
             feature: feature.to_owned(),
@@ -274,7 +168,7 @@ fn quota(parts: &[Part<'_>], ops: &[(&str, f64, bool)]) -> msg::alter_client_quo
     }
 }
 
-impl World {
+impl TestNode {
     async fn alter_quotas(&self, version: i16, entries: Vec<msg::alter_client_quotas_request::EntryData>) -> Vec<i16> {
         let request = msg::AlterClientQuotasRequest { entries, validate_only: false };
         self.ask(version, &request).await.entries.iter().map(|entry| entry.error_code).collect()
@@ -284,7 +178,7 @@ impl World {
 #[tokio::test(flavor = "multi_thread")]
 async fn quotas_are_set_and_described() {
     use msg::describe_client_quotas_request::ComponentData;
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     for version in 0..=1 {
         let alice = [("user", Some("alice"))];
         let good = vec![
@@ -355,7 +249,7 @@ impl Client {
 #[tokio::test(flavor = "multi_thread")]
 async fn throttled_connections_are_not_read() {
     use msg::produce_request::{PartitionProduceData, TopicProduceData};
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     world.create("t1", 1).await;
     let quota_of_test = [quota(&[("client-id", Some("test"))], &[("producer_byte_rate", 1000.0, false)])];
     assert_eq!(world.alter_quotas(1, quota_of_test.to_vec()).await, [0]);
@@ -377,12 +271,12 @@ async fn throttled_connections_are_not_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_of_topics_are_throttled() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let slow = quota(&[("user", None)], &[("controller_mutation_rate", 1.0, false)]);
     assert_eq!(world.alter_quotas(1, vec![slow]).await, [0]);
     let create = async |version, name: &str, num_partitions| {
-        let topic = CreatableTopic { name: name.into(), num_partitions, replication_factor: 1, ..Default::default() };
-        let request = msg::CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
+        let topics = vec![topic(name, num_partitions)];
+        let request = msg::CreateTopicsRequest { topics, timeout_ms: 10_000, ..Default::default() };
         let answer = world.ask(version, &request).await;
         (answer.topics[0].error_code, answer.throttle_time_ms)
     };
@@ -398,7 +292,7 @@ async fn changes_of_topics_are_throttled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn addresses_connect_at_their_rate() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let slow = quota(&[("ip", Some("127.0.0.1"))], &[("connection_creation_rate", 1.0, false)]);
     assert_eq!(world.alter_quotas(1, vec![slow]).await, [0]);
     let mut served = 0;
@@ -411,7 +305,7 @@ async fn addresses_connect_at_their_rate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scram_credentials_are_kept() {
     use msg::alter_user_scram_credentials_request::{ScramCredentialDeletion, ScramCredentialUpsertion};
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     let put = |name: &str, mechanism, iterations| ScramCredentialUpsertion {
         name: name.to_owned(),
         mechanism,
@@ -455,7 +349,7 @@ async fn scram_credentials_are_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_authorizer_and_authentication() {
-    let world = World::start(&[]).await;
+    let world = TestNode::start(&[]).await;
     for version in 0..=3 {
         let any = msg::DescribeAclsRequest {
             resource_type_filter: 1,

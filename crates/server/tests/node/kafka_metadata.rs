@@ -1,8 +1,6 @@
 //! What Apache Kafka 4.3.1 wrote (golden files of a broker that created, altered and deleted topics): its metadata log
 //! replays here to what its own snapshots say, and a quorum here goes on where it stopped.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +16,6 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kafka-4.3.1-metadata")
 }
 
-#[expect(clippy::disallowed_methods, reason = "golden files")]
 fn file(name: &str) -> Bytes {
     std::fs::read(golden().join(name)).expect(name).into()
 }

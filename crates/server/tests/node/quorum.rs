@@ -1,7 +1,5 @@
 //! The quorum of one on real files: what the controller answered is there after a stop, a crash, and from snapshots.
 
-#![allow(clippy::disallowed_methods, reason = "tests touch files, clocks and tasks")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,55 +10,29 @@ use milena_log::fs::RealFs;
 use milena_log::{LogManager, LogManagerOptions};
 use milena_metadata::image::{Endpoint, MetadataImage};
 use milena_metadata::versions::supported_features;
-use milena_metadata::{Bootstrap, versions};
 use milena_protocol::messages as msg;
 use milena_protocol::messages::broker_registration_request::{Feature, Listener};
-use milena_protocol::messages::create_topics_request::CreatableTopic;
 use milena_protocol::messages::delete_topics_request::DeleteTopicState;
 use milena_raft::QuorumStateStore as _;
 use milena_raft::testing::suite;
 use milena_server::quorum::{Quorum, QuorumConfig, QuorumError};
 use milena_server::raft_log::UnifiedRaftLog;
-use milena_server::storage_format::{self, FormatDirectory, FormatPlan, FormatVoter, read_bootstrap};
+use milena_server::storage_format::{FormatVoter, read_bootstrap};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
+use crate::support::{self, CLUSTER_ID, topic};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)
 }
 
 fn format(dir: &Path) {
-    format_as(dir, Uuid::random(), Vec::new());
-}
-
-fn format_as(dir: &Path, directory_id: Uuid, voters: Vec<FormatVoter>) {
-    let bootstrap = Bootstrap::default();
-    let features = versions::default_feature_levels(bootstrap.metadata_version());
-    let plan = FormatPlan {
-        cluster_id: CLUSTER_ID.to_owned(),
-        node_id: 1,
-        metadata_version: bootstrap.metadata_version(),
-        features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
-        directories: vec![FormatDirectory { path: dir.to_owned(), metadata: true, id: directory_id }],
-        voters,
-    };
-    storage_format::format(&plan, clock().now().wall_ms).expect("formats");
+    support::format(&[(dir, Uuid::random())], Vec::new());
 }
 
 fn config(dir: &Path, properties: &[(&str, &str)]) -> Arc<BrokerConfig> {
-    let log_dirs = dir.display().to_string();
-    let given = [
-        ("process.roles", "broker,controller"),
-        ("node.id", "1"),
-        ("controller.listener.names", "CONTROLLER"),
-        ("controller.quorum.voters", "1@127.0.0.1:20750"),
-        ("listeners", "PLAINTEXT://127.0.0.1:19750,CONTROLLER://127.0.0.1:20750"),
-        ("log.dirs", log_dirs.as_str()),
-    ];
-    let given = given.iter().chain(properties).map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    Arc::new(BrokerConfig::from_properties(given).expect("valid"))
+    Arc::new(support::config(&[dir.to_owned()], properties))
 }
 
 struct Node {
@@ -113,7 +85,7 @@ impl Node {
         let quorum = Arc::new(Quorum::start(quorum, raft_log.clone(), votes, clock()).expect("starts"));
         let (stop, stopped) = watch::channel(false);
         let running = quorum.clone();
-        let task = spawn(async move { running.run(Vec::new(), stopped).await });
+        let task = tokio::spawn(async move { running.run(Vec::new(), stopped).await });
         tokio::time::timeout(Duration::from_secs(10), quorum.ready()).await.expect("begins");
         Node { quorum, logs, raft_log, stop, task, directory_id }
     }
@@ -159,9 +131,7 @@ impl Node {
     }
 
     async fn create(&self, name: &str, num_partitions: i32) {
-        let topic =
-            CreatableTopic { name: name.to_owned(), num_partitions, replication_factor: 1, ..Default::default() };
-        let request = msg::CreateTopicsRequest { topics: vec![topic], ..Default::default() };
+        let request = msg::CreateTopicsRequest { topics: vec![topic(name, num_partitions)], ..Default::default() };
         let response = self.quorum.controller.create_topics(request).await.expect("answers");
         assert_eq!(response.topics[0].error_code, 0, "{response:?}");
         assert!(self.image().topics.by_name(name).is_some(), "published before it was answered");
@@ -191,14 +161,6 @@ impl Node {
         self.task.abort();
         let _ = self.task.await;
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test is the driver")]
-fn spawn<F: Future + Send + 'static>(future: F) -> JoinHandle<F::Output>
-where
-    F::Output: Send,
-{
-    tokio::spawn(future)
 }
 
 /// A directory that stays when MILENA_KEEP names where, for a look with Kafka's own tools.
@@ -277,7 +239,7 @@ async fn snapshots_are_taken_and_replace_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn goes_on_where_kafka_stopped() {
     let (_guard, dir) = directory("kafka");
-    format_as(&dir, "YRKfWANBT77gMa_NnX7vWQ".parse().expect("an id"), Vec::new());
+    support::format(&[(&dir, "YRKfWANBT77gMa_NnX7vWQ".parse().expect("an id"))], Vec::new());
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kafka-4.3.1-metadata");
     let metadata = dir.join("__cluster_metadata-0");
     copy(&golden, &metadata);
@@ -296,7 +258,6 @@ async fn goes_on_where_kafka_stopped() {
     node.stop().await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "golden files")]
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("golden files") {
@@ -319,7 +280,7 @@ async fn a_standalone_quorum_finds_its_voter_in_the_log() {
         host: "127.0.0.1".to_owned(),
         port: 20750,
     };
-    format_as(&dir, directory_id, vec![voter]);
+    support::format(&[(&dir, directory_id)], vec![voter]);
     let dynamic = [
         ("controller.quorum.voters", ""),
         ("controller.quorum.bootstrap.servers", "127.0.0.1:20750"),

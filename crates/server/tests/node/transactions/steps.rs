@@ -8,7 +8,7 @@ use milena_protocol::messages::txn_offset_commit_request::{
 use milena_protocol::messages::write_txn_markers_request::WritableTxnMarker;
 use milena_protocol::messages::{self as msg};
 
-use crate::client::{Client, Producer, batch, txn};
+use super::client::{Client, Producer, batch, txn};
 
 const NOBODY: Producer = (-1, -1);
 
@@ -491,5 +491,5 @@ pub fn play(address: &str) -> String {
     play_offsets(c);
     play_markers(c);
     play_tools(c);
-    client.told
+    client.connection.told
 }
