@@ -52,6 +52,19 @@ fn a_bad_value_stops_the_start_and_is_named() {
     assert_eq!((ran.code, ran.stdout.starts_with("USAGE: ")), (1, true));
 }
 
+/// Those that do not know `--version` in Apache Kafka either.
+const WITHOUT_VERSION: [&str; 9] = [
+    "kafka-cluster.sh",
+    "kafka-e2e-latency.sh",
+    "kafka-features.sh",
+    "kafka-metadata-quorum.sh",
+    "kafka-metadata-shell.sh",
+    "kafka-producer-perf-test.sh",
+    "kafka-run-class.sh",
+    "kafka-verifiable-consumer.sh",
+    "kafka-verifiable-producer.sh",
+];
+
 #[test]
 fn every_command_answers_for_help_and_version() {
     let nobody = Broker::none();
@@ -62,10 +75,13 @@ fn every_command_answers_for_help_and_version() {
             continue;
         }
         count += 1;
-        let ran = run(&format!("{name} --version"), &bin(), &nobody);
-        assert!(ran.stdout == "4.3.1\n" && ran.code == 0, "{name}: {ran:?}");
+        if !WITHOUT_VERSION.contains(&&*name) {
+            let ran = run(&format!("{name} --version"), &bin(), &nobody);
+            let version = ran.stdout.lines().next().and_then(|line| line.split(' ').next());
+            assert!(version == Some("4.3.1") && ran.code == 0, "{name}: {ran:?}");
+        }
         let ran = run(&format!("{name} --help"), &bin(), &nobody);
-        assert!((ran.stdout + &ran.stderr).len() > 100, "{name}");
+        assert!((ran.stdout + &ran.stderr).len() >= 100, "{name}");
     }
     assert!(count >= 8, "{count}");
     let ran = run("milena-run.sh && milena-run.sh --version && milena-run.sh dev --help", &bin(), &nobody);
