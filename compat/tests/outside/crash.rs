@@ -177,12 +177,30 @@ fn damaged(damage: impl FnOnce(&mut fs::File, u64) -> Result<()>) -> Result<(Bro
     let segment: PathBuf = broker.data().join("tail-0/00000000000000000000.log");
     let mut file =
         fs::OpenOptions::new().read(true).write(true).open(&segment).with_context(|| segment.display().to_string())?;
-    let size = file.metadata()?.len();
+    let size = end_of_batches(&mut file)?;
     damage(&mut file, size)?;
     drop(file);
     broker.restart()?;
     let seen = read(&broker.address(), "tail", 0)?;
     Ok((broker, seen))
+}
+
+/// Where the last batch of a segment ends: behind it a killed broker leaves the room that it had allocated ahead.
+fn end_of_batches(file: &mut fs::File) -> Result<u64> {
+    const BEFORE_THE_LENGTH: u64 = 8;
+    let whole = file.metadata()?.len();
+    let mut end = 0;
+    while end + 12 <= whole {
+        let mut length = [0; 4];
+        file.seek(SeekFrom::Start(end + BEFORE_THE_LENGTH))?;
+        file.read_exact(&mut length)?;
+        match u32::from_be_bytes(length) {
+            0 => break,
+            length => end += 12 + u64::from(length),
+        }
+    }
+    ensure!(end > 0 && end <= whole, "batches end at {end} of {whole} bytes");
+    Ok(end)
 }
 
 #[test]
