@@ -276,7 +276,7 @@ config_def! {
     "replica.lag.time.max.ms" => replica_lag_time_max_ms: i64 = "30000", Any, ReadOnly Public live, "A follower that has not caught up for so long leaves the in-sync replicas.";
     "replica.selector.class" => replica_selector_class: Option<String> = null, Any, ReadOnly Public live, "Class that chooses the replica a consumer reads from.";
     "replica.socket.receive.buffer.bytes" => replica_socket_receive_buffer_bytes: i32 = "65536", Any, ReadOnly Public idle, "Receive buffer of a replica's connection.";
-    "replica.socket.timeout.ms" => replica_socket_timeout_ms: i32 = "30000", Any, ReadOnly Public idle, "Time for an answer to a replica's fetch.";
+    "replica.socket.timeout.ms" => replica_socket_timeout_ms: i32 = "30000", Any, ReadOnly Public live, "Time for an answer to a replica's fetch.";
     "replication.quota.window.num" => replication_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public live, "Samples kept for replication quotas.";
     "replication.quota.window.size.seconds" => replication_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public live, "Length of one such sample.";
     "request.timeout.ms" => request_timeout_ms: i32 = "30000", Any, ReadOnly Public live, "Time for an answer to a request of this node.";
