@@ -381,6 +381,11 @@ impl RaftNode {
         Ok(now_ms.saturating_sub(snapshot.last_contained_log_timestamp_ms) > retention_ms)
     }
 
+    /// Where the log begins.
+    pub fn start_offset(&self) -> i64 {
+        self.log.start_offset()
+    }
+
     /// Who votes. A static quorum knows no directories.
     pub fn voters(&self) -> Vec<Voter> {
         self.lock().core.voters().to_vec()
