@@ -1,4 +1,4 @@
-//! BrokerRegistration (key 62), versions 0-5: a broker joins the cluster (KIP-631). The active controller decides; the answer waits until it is committed.
+//! BrokerRegistration (key 62), versions 0-4: a broker joins the cluster (KIP-631). The active controller decides; the answer waits until it is committed.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ pub(crate) struct BrokerRegistration;
 
 impl Handler for BrokerRegistration {
     type Request = BrokerRegistrationRequest;
-    const VERSIONS: RangeInclusive<i16> = 0..=5;
+    const VERSIONS: RangeInclusive<i16> = 0..=4;
 
     async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: BrokerRegistrationRequest) -> Reply<BrokerRegistrationResponse> {
         let broker = Arc::clone(broker);

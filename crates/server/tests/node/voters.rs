@@ -57,6 +57,21 @@ impl Member {
         (partition.error_code == 0).then_some((partition.leader_id, partition.leader_epoch, partition.high_watermark))
     }
 
+    /// How far each voter is behind, as this broker says.
+    fn lags(&self) -> Vec<i64> {
+        let partitions = vec![PartitionData { partition_index: 0 }];
+        let topics = vec![TopicData { topic_name: "__cluster_metadata".to_owned(), partitions }];
+        let answer = self.ask(2, &msg::DescribeQuorumRequest { topics }).expect("is answered");
+        let partition = &answer.topics[0].partitions[0];
+        let leader = partition.current_voters.iter().find(|v| v.replica_id == partition.leader_id);
+        let end = leader.map_or(i64::MAX, |leader| leader.log_end_offset);
+        let lag = |v: &msg::describe_quorum_response::ReplicaState| match v.last_caught_up_timestamp {
+            ..0 => i64::MAX,
+            _ => end - v.log_end_offset,
+        };
+        partition.current_voters.iter().map(lag).collect()
+    }
+
     fn create(&self, name: &str) {
         let topic =
             CreatableTopic { name: name.to_owned(), num_partitions: 2, replication_factor: 2, ..Default::default() };
@@ -147,6 +162,10 @@ fn three_voters_elect_a_leader_lose_it_and_hold_the_same_log() {
     for id in survivors {
         wait("whoever was away catches up", || back.knows(&format!("after-{id}")));
     }
+    wait("nobody is far behind", || {
+        let lags = back.lags();
+        lags.len() == 3 && lags.iter().all(|lag| (0..10).contains(lag))
+    });
     let (_, _, committed) = back.quorum().expect("there is a leader");
     assert!(committed > 0);
     wait("everybody has all", || members.iter().all(|(_, member)| member.brokers() == 3));
