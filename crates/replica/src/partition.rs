@@ -418,7 +418,7 @@ mod tests {
         p.on_durable(10);
         assert_eq!(fetch(&mut p, 2, 9, 0, 1), Some(Effects::default()), "behind the high watermark");
         let effects = fetch(&mut p, 2, 10, 0, 2).unwrap();
-        let proposal = effects.propose_isr.clone().unwrap();
+        let proposal = effects.propose_isr.unwrap();
         assert_eq!(proposal.isr, [(1, -1), (2, 42)]);
         assert_eq!((proposal.leader_epoch, proposal.partition_epoch), (5, 1));
         assert_eq!(p.on_durable(12), Effects::default(), "the proposed one must have it too");

@@ -65,8 +65,13 @@ pub(crate) fn client_config(config: &BrokerConfig, purpose: &str) -> ClientConfi
 /// The way to one node.
 pub(crate) struct Remote {
     config: ClientConfig,
-    /// And where it leads: a node may come back elsewhere.
-    connection: Mutex<Option<((String, u16), Arc<Connection>)>>,
+    connection: Mutex<Option<Open>>,
+}
+
+/// A connection, and where it leads: a node may come back elsewhere.
+struct Open {
+    address: (String, u16),
+    connection: Arc<Connection>,
 }
 
 impl Remote {
@@ -76,17 +81,17 @@ impl Remote {
 
     async fn connect(&self, to: &Endpoint) -> Result<Arc<Connection>, PeerError> {
         let address = (to.host.clone(), to.port);
-        let mut connection = self.connection.lock().await;
-        if let Some((known, open)) = &*connection
-            && *known == address
-            && open.is_open()
+        let mut kept = self.connection.lock().await;
+        if let Some(open) = &*kept
+            && open.address == address
+            && open.connection.is_open()
         {
-            return Ok(Arc::clone(open));
+            return Ok(Arc::clone(&open.connection));
         }
-        *connection = None;
+        *kept = None;
         let made = Connection::connect(&to.host, to.port, &self.config).await;
         let made = Arc::new(made.map_err(|error| PeerError(error.to_string()))?);
-        *connection = Some((address, Arc::clone(&made)));
+        *kept = Some(Open { address, connection: Arc::clone(&made) });
         Ok(made)
     }
 

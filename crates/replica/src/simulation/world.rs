@@ -237,7 +237,7 @@ impl World {
         ];
         let pairs = given.map(|(k, v)| (k.to_owned(), v.to_owned()));
         let broker = Arc::new(BrokerConfig::from_properties(pairs).expect("valid"));
-        let elr = BTreeMap::from([("eligible.leader.replicas.version".to_owned(), i16::from(seed % 2 == 0))]);
+        let elr = BTreeMap::from([("eligible.leader.replicas.version".to_owned(), i16::from(seed.is_multiple_of(2)))]);
         let config = ControllerConfig {
             node_id: 100,
             cluster_id: CLUSTER_ID.to_owned(),

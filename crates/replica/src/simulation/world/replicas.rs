@@ -381,11 +381,10 @@ impl World {
             if epoch < 0 || end_offset < 0 {
                 return refuse(ErrorCode::OffsetOutOfRange);
             }
-            if epoch < part.last_fetched_epoch || end_offset < part.fetch_offset {
-                if variant != Variant::NeverCut {
-                    data.diverging_epoch = EpochEndOffset { epoch, end_offset };
-                    return data;
-                }
+            let diverges = epoch < part.last_fetched_epoch || end_offset < part.fetch_offset;
+            if diverges && variant != Variant::NeverCut {
+                data.diverging_epoch = EpochEndOffset { epoch, end_offset };
+                return data;
             }
         }
         if part.fetch_offset > disk.end() {
