@@ -171,42 +171,34 @@ fn record(mut file: Transcript, oracle: &Path, fill: bool) {
     file.write();
 }
 
+/// How the command lines of one or more files came out.
+#[derive(Default)]
+struct Tally {
+    equal: usize,
+    excused: usize,
+    different: usize,
+    /// What differs and is not listed, for people.
+    wrong: String,
+}
+
 fn check(files: &[Transcript], side: Side) {
     assert!(binary().exists());
     let listed = exceptions(&exceptions_file());
-    let mut wrong = String::new();
-    let (mut equal, mut excused, mut different) = (0, 0, 0);
-    for file in files {
-        let broker = broker(file, side.milenas_broker);
-        let commands = file.cases.iter().map(|case| case.command.as_str());
-        let kafkas =
-            side.kafkas_tools.then(|| support::kafka_tools(&oracle().expect("Apache Kafka"), &file.tools, commands));
-        let tools = kafkas.as_ref().map_or_else(bin, |folder| folder.path().to_path_buf());
-        let mut used: Vec<&Exception> = Vec::new();
-        let here: Vec<&Exception> = listed.iter().filter(|e| e.file == file.name && side.sees(e.cause)).collect();
-        for case in file.cases.iter().filter(|case| case.answered) {
-            let ran = run(&case.command, &tools, &broker);
-            let Some(differences) = differences(&case.expected, &ran, &broker) else {
-                equal += 1;
-                continue;
-            };
-            if let Some(exception) = here.iter().find(|exception| exception.covers(&case.command)) {
-                used.push(exception);
-                excused += 1;
-                continue;
-            }
-            different += 1;
-            writeln!(wrong, "{}: $ {}\n{differences}", file.name, case.command).expect("text");
-        }
-        // an exception that nobody needs any more is taken off the list; chance may have it so today
-        for exception in here.iter().filter(|e| e.cause != Cause::Chance && !side.kafkas_tools) {
-            if !used.iter().any(|used| std::ptr::eq(*used, *exception)) {
-                different += 1;
-                writeln!(wrong, "{}: $ {}\nis equal and need not be in exceptions.txt\n", file.name, exception.command)
-                    .expect("text");
-            }
-        }
-    }
+    let tallies: Vec<Tally> = if side.kafkas_tools || !side.milenas_broker {
+        // one Java machine at a time
+        files.iter().map(|file| check_file(file, side, &listed)).collect()
+    } else {
+        std::thread::scope(|scope| {
+            let running: Vec<_> = files.iter().map(|file| scope.spawn(|| check_file(file, side, &listed))).collect();
+            running.into_iter().map(|thread| thread.join().expect("a file is checked")).collect()
+        })
+    };
+    let Tally { equal, excused, different, wrong } = tallies.into_iter().fold(Tally::default(), |all, one| Tally {
+        equal: all.equal + one.equal,
+        excused: all.excused + one.excused,
+        different: all.different + one.different,
+        wrong: all.wrong + &one.wrong,
+    });
     let (whose, where_) = match side {
         Side { kafkas_tools: true, .. } => ("Kafka's tools", "on Milena"),
         Side { milenas_broker: true, .. } => ("our tools", "on Milena"),
@@ -214,6 +206,42 @@ fn check(files: &[Transcript], side: Side) {
     };
     println!("{whose} {where_}: {equal} command lines equal, {excused} differ as listed, {different} differ");
     assert!(different == 0, "{whose} {where_}: {different} of {} differ:\n{wrong}", equal + excused + different);
+}
+
+/// Runs the command lines of one file, on a broker of its own.
+fn check_file(file: &Transcript, side: Side, listed: &[Exception]) -> Tally {
+    let mut tally = Tally::default();
+    let broker = broker(file, side.milenas_broker);
+    let commands = file.cases.iter().map(|case| case.command.as_str());
+    let kafkas =
+        side.kafkas_tools.then(|| support::kafka_tools(&oracle().expect("Apache Kafka"), &file.tools, commands));
+    let tools = kafkas.as_ref().map_or_else(bin, |folder| folder.path().to_path_buf());
+    let mut used: Vec<&Exception> = Vec::new();
+    let here: Vec<&Exception> = listed.iter().filter(|e| e.file == file.name && side.sees(e.cause)).collect();
+    for case in file.cases.iter().filter(|case| case.answered) {
+        let ran = run(&case.command, &tools, &broker);
+        let Some(differences) = differences(&case.expected, &ran, &broker) else {
+            tally.equal += 1;
+            continue;
+        };
+        if let Some(exception) = here.iter().find(|exception| exception.covers(&case.command)) {
+            used.push(exception);
+            tally.excused += 1;
+            continue;
+        }
+        tally.different += 1;
+        writeln!(tally.wrong, "{}: $ {}\n{differences}", file.name, case.command).expect("text");
+    }
+    // an exception that nobody needs any more is taken off the list; chance may have it so today
+    for exception in here.iter().filter(|e| e.cause != Cause::Chance && !side.kafkas_tools) {
+        if !used.iter().any(|used| std::ptr::eq(*used, *exception)) {
+            tally.different += 1;
+            let Exception { command, .. } = exception;
+            writeln!(tally.wrong, "{}: $ {command}\nis equal and need not be in exceptions.txt\n", file.name)
+                .expect("text");
+        }
+    }
+    tally
 }
 
 /// What differs, for people; `None` if nothing does.

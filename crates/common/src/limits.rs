@@ -17,6 +17,10 @@ pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 128 << 20;
 /// Requests of one connection that are appended but not answered yet; beyond it the connection is not read.
 pub const MAX_PIPELINED_REQUESTS: usize = 64;
 
+/// Largest produce request whose connection does the sync itself, if nothing else came with it; a larger one leaves it to the thread of the
+/// log directory, so that the connection can be read meanwhile.
+pub const MAX_COMMIT_HERE_BYTES: usize = 64 << 10;
+
 /// Bytes of responses waiting for a slow reader per connection; beyond it the connection is not read. One response may exceed it.
 pub const MAX_PENDING_RESPONSE_BYTES: usize = 1 << 20;
 

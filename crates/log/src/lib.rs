@@ -22,6 +22,7 @@ mod unified_log;
 pub mod validate;
 
 pub use cleaner::{Cleaned, CleanedRound, CleanerOptions};
+pub use committer::CommitBy;
 pub use error::LogError;
 pub use index::AbortedTransaction;
 pub use leader_epoch::EpochEntry;

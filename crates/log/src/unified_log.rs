@@ -4,6 +4,7 @@
 //! lock. Called by the replica manager (produce, fetch), the coordinators and the metadata log. Knows its directory, not the cluster.
 
 mod adopt;
+mod commit;
 mod compact;
 mod producers;
 mod read;
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use crate::cache::TailCache;
 use crate::checkpoint;
 use crate::cleaner::clean_offsets::CleanOffsets;
-use crate::committer::{Commit, Committer, Pending};
+use crate::committer::{CommitBy, Committer};
 use crate::error::{At as _, LogError};
 use crate::fs::{File, Fs};
 use crate::index::AbortedTransaction;
@@ -48,7 +49,7 @@ pub enum LogEvent {
     Failed,
 }
 
-/// Told after each commit, on the committer's thread, without the log's lock.
+/// Told after each commit, on the thread that committed, without the log's lock.
 pub type LogListener = Arc<dyn Fn(LogEvent) + Send + Sync>;
 
 /// How a leader appends.
@@ -60,6 +61,7 @@ pub struct AppendOptions {
     /// The version of the produce request, if it is one.
     pub produce_version: Option<i16>,
     pub transaction: TransactionCheck,
+    pub commit: CommitBy,
 }
 
 /// What an append did.
@@ -240,7 +242,7 @@ impl UnifiedLog {
             log.durable_end.store(log.recovery_point.load(Ordering::Relaxed).min(end), Ordering::Release);
             let mut inner = log.inner.lock();
             (inner.active_dirty, inner.flush) = (true, true);
-            log.submit(&mut inner);
+            log.submit(&mut inner, CommitBy::Thread);
         }
         Ok(log)
     }
@@ -315,7 +317,7 @@ impl UnifiedLog {
             (Some(b), None) if !h.is_control => inner.producers.on_batch(b),
             _ => {}
         }
-        self.written(inner, &probe, i64::from(h.record_count));
+        self.written(inner, &probe, i64::from(h.record_count), o.commit);
         Ok(info)
     }
 
@@ -338,7 +340,7 @@ impl UnifiedLog {
             self.write(inner, &[batch.bytes().clone(), Bytes::new()], &probe, now)?;
             let aborted = recovery::learn(&mut inner.producers, &batch);
             self.add_aborted(inner, aborted);
-            self.written(inner, &probe, i64::from(batch.record_count()));
+            self.written(inner, &probe, i64::from(batch.record_count()), CommitBy::Thread);
             info.log_start_offset = self.log_start_offset();
         }
         Ok(info)
@@ -383,7 +385,7 @@ impl UnifiedLog {
     }
 
     /// After the write: offsets, and the commit.
-    fn written(&self, inner: &mut Inner, probe: &Probe, records: i64) {
+    fn written(&self, inner: &mut Inner, probe: &Probe, records: i64, by: CommitBy) {
         let end = probe.last_offset + 1;
         self.log_end.store(end, Ordering::Release);
         inner.active_dirty = true;
@@ -392,16 +394,7 @@ impl UnifiedLog {
             let unflushed = end - self.recovery_point.load(Ordering::Relaxed);
             inner.flush |= unflushed.max(records) >= self.config.load().flush_messages;
         }
-        self.submit(inner);
-    }
-
-    fn submit(&self, inner: &mut Inner) {
-        if !inner.submitted
-            && let Some(this) = self.this.upgrade()
-        {
-            inner.submitted = true;
-            self.home.load().committer.submit(this);
-        }
+        self.submit(inner, by);
     }
 
     fn end_transaction(&self, inner: &mut Inner, b: &ProducerBatch, marker: &Marker) {
@@ -628,7 +621,7 @@ impl UnifiedLog {
         let mut inner = self.inner.lock();
         if inner.active_dirty || !inner.closed_dirty.is_empty() {
             inner.flush = true;
-            self.submit(&mut inner);
+            self.submit(&mut inner, CommitBy::Thread);
         }
     }
 
@@ -642,7 +635,7 @@ impl UnifiedLog {
             return Some(due - now.mono_ms);
         }
         inner.flush = true;
-        self.submit(&mut inner);
+        self.submit(&mut inner, CommitBy::Thread);
         None
     }
 
@@ -682,46 +675,6 @@ impl UnifiedLog {
         inner.cache.clear();
         self.home.load().committer.parent_changed();
         Ok(())
-    }
-}
-
-impl Commit for UnifiedLog {
-    fn begin_commit(&self) -> Pending {
-        let mut guard = self.inner.lock();
-        let inner = &mut *guard;
-        inner.submitted = false;
-        let sync_active = inner.active_dirty && (inner.durability == AckDurability::Fsync || inner.flush);
-        let mut files = std::mem::take(&mut inner.closed_dirty);
-        if sync_active {
-            (inner.active_dirty, inner.flush) = (false, false);
-            inner.unflushed_since_ms = None;
-            files.extend(inner.segments.last().map(|s| Arc::clone(&s.file)));
-        }
-        let dir = std::mem::take(&mut inner.dir_dirty).then(|| inner.dir.clone());
-        let end_offset = self.log_end_offset();
-        let active_base = inner.segments.last().map_or(end_offset, |s| s.base_offset);
-        let synced_to = if inner.active_dirty { active_base } else { end_offset };
-        Pending { files, dir, end_offset, synced_to, truncations: inner.truncations }
-    }
-
-    fn end_commit(&self, pending: &Pending) {
-        {
-            let inner = self.inner.lock();
-            // after a truncation in between its own commit is on the way
-            if inner.truncations == pending.truncations {
-                self.durable_end.fetch_max(pending.end_offset, Ordering::AcqRel);
-                self.recovery_point.fetch_max(pending.synced_to, Ordering::AcqRel);
-            }
-        }
-        if let Some(listener) = self.listener.get() {
-            listener(LogEvent::Durable(self.durable_end_offset()));
-        }
-    }
-
-    fn commit_failed(&self) {
-        if let Some(listener) = self.listener.get() {
-            listener(LogEvent::Failed);
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
 use milena_log::{
-    AppendOptions, Cleaned, CleanedRound, CleanerOptions, LogManager, LogManagerOptions, Origin, UnifiedLog,
+    AppendOptions, Cleaned, CleanedRound, CleanerOptions, CommitBy, LogManager, LogManagerOptions, Origin, UnifiedLog,
 };
 use milena_protocol::records::legacy::MessageSetBuilder;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, TimestampType, batches};
@@ -59,6 +59,7 @@ impl Home {
             origin: Origin::Client,
             produce_version: Some(11),
             transaction: Default::default(),
+            commit: CommitBy::Thread,
         }
     }
 

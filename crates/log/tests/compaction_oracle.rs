@@ -14,7 +14,7 @@ use milena_common::TopicPartition;
 use milena_common::config::broker::BrokerConfig;
 use milena_common::config::topic::TopicConfig;
 use milena_common::time::{Clock, SystemClock};
-use milena_log::{AppendOptions, Cleaned, LogManager, LogManagerOptions, Origin, UnifiedLog};
+use milena_log::{AppendOptions, Cleaned, CommitBy, LogManager, LogManagerOptions, Origin, UnifiedLog};
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, batches};
 
@@ -138,6 +138,7 @@ fn fill(log: &UnifiedLog, seed: u64, sequences: &mut [i32; 4]) {
             origin,
             produce_version: None,
             transaction: Default::default(),
+            commit: CommitBy::Thread,
         };
         if open[producer] && random.below(3) == 0 {
             let marker = EndTxnMarker { committed: random.below(2) == 0, coordinator_epoch: 0 };
@@ -171,6 +172,7 @@ fn fill(log: &UnifiedLog, seed: u64, sequences: &mut [i32; 4]) {
             origin: Origin::Coordinator,
             produce_version: None,
             transaction: Default::default(),
+            commit: CommitBy::Thread,
         };
         log.append_as_leader(batch, o).unwrap();
     }

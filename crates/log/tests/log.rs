@@ -14,7 +14,7 @@ use milena_common::time::{Clock, ManualClock};
 use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
+use milena_log::{AppendInfo, AppendOptions, CommitBy, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
 use milena_protocol::records::{BatchBuilder, Compression, batches};
 use proptest::prelude::*;
 
@@ -122,6 +122,7 @@ fn append(log: &UnifiedLog, records: Bytes) -> Result<AppendInfo, LogError> {
             origin: Origin::Client,
             produce_version: Some(9),
             transaction: milena_log::TransactionCheck::Off,
+            commit: CommitBy::Thread,
         },
     )
 }

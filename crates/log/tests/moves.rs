@@ -15,7 +15,7 @@ use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
 use milena_log::{
-    AppendOptions, Cleaned, LogError, LogEvent, LogManager, LogManagerOptions, MoveError, Origin, UnifiedLog,
+    AppendOptions, Cleaned, CommitBy, LogError, LogEvent, LogManager, LogManagerOptions, MoveError, Origin, UnifiedLog,
 };
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, batches};
@@ -93,6 +93,7 @@ fn append_sized(log: &UnifiedLog, n: i64, producer: i64, sequence: i32, bytes: u
         origin: Origin::Client,
         produce_version: None,
         transaction: Default::default(),
+        commit: CommitBy::Thread,
     };
     log.append_as_leader(batch.build(0).unwrap(), o).map(|info| info.first_offset)
 }
@@ -170,6 +171,7 @@ fn a_log_moves_while_it_is_written() {
         origin: Origin::Coordinator,
         produce_version: None,
         transaction: Default::default(),
+        commit: CommitBy::Thread,
     };
     log.append_as_leader(marker, o).unwrap();
     assert_eq!(log.aborted_transactions(0, 300).len(), 1);

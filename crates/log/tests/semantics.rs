@@ -15,7 +15,7 @@ use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
 use milena_log::{
-    AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog,
+    AppendInfo, AppendOptions, CommitBy, LogError, LogManager, LogManagerOptions, Origin, TransactionCheck, UnifiedLog,
 };
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, Record, batches};
@@ -89,6 +89,7 @@ fn options(ms: u64) -> AppendOptions {
         origin: Origin::Client,
         produce_version: Some(11),
         transaction: TransactionCheck::Off,
+        commit: CommitBy::Thread,
     }
 }
 

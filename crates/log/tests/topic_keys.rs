@@ -15,7 +15,7 @@ use milena_common::{Now, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
 use milena_log::validate::ValidateError;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
+use milena_log::{AppendInfo, AppendOptions, CommitBy, LogError, LogManager, LogManagerOptions, Origin, UnifiedLog};
 use milena_protocol::records::{BatchBuilder, BatchView, Compression, TimestampType, batches};
 
 const START: i64 = 1_700_000_000_000;
@@ -63,6 +63,7 @@ impl Home {
             origin: Origin::Client,
             produce_version: Some(11),
             transaction: Default::default(),
+            commit: CommitBy::Thread,
         };
         let info = self.log.append_as_leader(batch.build(0).unwrap(), o)?;
         self.log.set_high_watermark(self.log.log_end_offset());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use milena_common::TopicPartition;
-use milena_log::{AppendInfo, Origin, TransactionCheck};
+use milena_log::{AppendInfo, CommitBy, Origin, TransactionCheck};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::ReplicaError;
@@ -32,6 +32,8 @@ pub struct AppendRequest {
     pub produce_version: Option<i16>,
     /// Most milliseconds to wait for the commit.
     pub timeout_ms: u64,
+    /// `Caller` if whoever waits for [`Appended::committed`] may be blocked for a sync, on the first poll.
+    pub commit: CommitBy,
     pub parts: Vec<AppendPart>,
 }
 
@@ -47,6 +49,8 @@ struct Wait {
     watched: Watched,
     deadline: Option<Instant>,
     parts: Vec<WaitingPart>,
+    /// Whose commit it still is.
+    commit: CommitBy,
 }
 
 struct WaitingPart {
@@ -58,6 +62,9 @@ struct WaitingPart {
 impl Drop for Wait {
     fn drop(&mut self) {
         self.waiter.finish();
+        if self.commit == CommitBy::Caller {
+            self.parts.iter().for_each(|part| part.replica.log().commit_elsewhere());
+        }
     }
 }
 
@@ -68,6 +75,7 @@ impl Appended {
         replicas: Vec<(usize, Arc<Replica>)>,
         acks: i16,
         timeout_ms: u64,
+        commit: CommitBy,
     ) -> Appended {
         let watched = match acks {
             0 => return Appended { results, wait: None },
@@ -91,7 +99,7 @@ impl Appended {
             }
         }
         let deadline = Instant::now().checked_add(Duration::from_millis(timeout_ms));
-        Appended { results, wait: Some(Wait { waiter, watched, deadline, parts }) }
+        Appended { results, wait: Some(Wait { waiter, watched, deadline, parts, commit }) }
     }
 
     /// The results so far, in the order of the parts.
@@ -112,7 +120,8 @@ impl Appended {
     /// Waits until every part is as durable as its `acks` asks for, or failed, or the timeout passed.
     pub async fn committed(self) -> Vec<Result<AppendInfo, ReplicaError>> {
         let Appended { mut results, wait } = self;
-        let Some(wait) = wait else { return results };
+        let Some(mut wait) = wait else { return results };
+        wait.commit_here();
         let in_time = wait.until_ready().await;
         let mut fail = |index: usize, error: ReplicaError| {
             if let Some(result) = results.get_mut(index) {
@@ -132,6 +141,13 @@ impl Appended {
 }
 
 impl Wait {
+    /// Keeps the promise of [`CommitBy::Caller`].
+    fn commit_here(&mut self) {
+        if std::mem::replace(&mut self.commit, CommitBy::Thread) == CommitBy::Caller {
+            self.parts.iter().for_each(|part| part.replica.log().commit_here());
+        }
+    }
+
     /// Whether it was in time.
     async fn until_ready(&self) -> bool {
         match self.deadline {

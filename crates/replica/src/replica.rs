@@ -10,7 +10,7 @@ use bytes::Bytes;
 use milena_common::config::TopicConfig;
 use milena_common::{Clock, Now, TopicPartition, Uuid};
 use milena_log::validate::ValidateError;
-use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, Origin, TransactionCheck, UnifiedLog};
+use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, UnifiedLog};
 use milena_metadata::image::PartitionImage;
 use parking_lot::RwLock;
 
@@ -223,16 +223,8 @@ impl Replica {
         self.waiting.release_fetches();
     }
 
-    /// Appends one partition's records, written when this returns.
-    pub fn append(
-        &self,
-        records: Bytes,
-        acks: i16,
-        origin: Origin,
-        produce_version: Option<i16>,
-        transaction: TransactionCheck,
-        now: Now,
-    ) -> Result<AppendInfo, ReplicaError> {
+    /// Appends one partition's records, written when this returns; under the leader epoch of now, whatever the options say.
+    pub fn append(&self, records: Bytes, acks: i16, options: AppendOptions) -> Result<AppendInfo, ReplicaError> {
         let size = records.len();
         let info = {
             let state = self.state.read();
@@ -242,8 +234,7 @@ impl Replica {
             if acks == -1 && !state.has_enough_in_sync() {
                 return Err(ReplicaError::NotEnoughReplicas);
             }
-            let options =
-                AppendOptions { leader_epoch: state.leader_epoch(), now, origin, produce_version, transaction };
+            let options = AppendOptions { leader_epoch: state.leader_epoch(), ..options };
             self.log.append_as_leader(records, options)?
         };
         if !info.duplicate {

@@ -12,14 +12,14 @@ use arc_swap::ArcSwap;
 use hashbrown::{HashMap, HashSet};
 use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, ConfigError, Now, TopicPartition, Uuid};
-use milena_log::{LogError, LogManager, UnifiedLog};
+use milena_log::{AppendOptions, CommitBy, LogError, LogManager, UnifiedLog};
 use milena_metadata::image::{ConfigResource, MetadataImage, PartitionImage, ResourceType, TopicImage};
 use milena_metadata::{MetadataCache, MetadataDelta, MetadataPublisher};
 use parking_lot::{Mutex, RwLock};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::append::{AppendRequest, Appended};
+use crate::append::{AppendPart, AppendRequest, Appended};
 use crate::error::ReplicaError;
 use crate::fetch::{FetchParams, FetchPart, FetchedPart};
 use crate::fetch_session::FetchSessions;
@@ -158,17 +158,20 @@ impl ReplicaManager {
 
     /// Appends to every partition that this broker leads. The writes have happened when this returns. Never blocks on anything else.
     pub fn append(&self, request: AppendRequest) -> Appended {
-        let AppendRequest { acks, origin, produce_version, timeout_ms, parts } = request;
+        let AppendRequest { acks, origin, produce_version, timeout_ms, commit, parts } = request;
+        // without acknowledgement nobody will wait
+        let commit = if acks == 0 { CommitBy::Thread } else { commit };
         if !(-1..=1).contains(&acks) {
             let refused = parts.iter().map(|_| Err(ReplicaError::InvalidRequiredAcks(acks))).collect();
-            return Appended::new(refused, Vec::new(), 0, 0);
+            return Appended::new(refused, Vec::new(), 0, 0, CommitBy::Thread);
         }
         let now = self.clock.now();
         let mut results = Vec::with_capacity(parts.len());
         let mut replicas = Vec::with_capacity(if acks == 0 { 0 } else { parts.len() });
-        for (index, part) in parts.into_iter().enumerate() {
-            let appended = self.find(&part.partition).and_then(|replica| {
-                let info = replica.append(part.records, acks, origin, produce_version, part.transaction, now)?;
+        for (index, AppendPart { partition, records, transaction }) in parts.into_iter().enumerate() {
+            let options = AppendOptions { leader_epoch: -1, now, origin, produce_version, transaction, commit };
+            let appended = self.find(&partition).and_then(|replica| {
+                let info = replica.append(records, acks, options)?;
                 if acks != 0 {
                     replicas.push((index, replica));
                 }
@@ -176,7 +179,7 @@ impl ReplicaManager {
             });
             results.push(appended);
         }
-        Appended::new(results, replicas, acks, timeout_ms)
+        Appended::new(results, replicas, acks, timeout_ms, commit)
     }
 
     /// Whether a client may write to a topic: Kafka keeps all but its own tools from the internal ones.

@@ -10,7 +10,7 @@ use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, SystemClock, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{LogManager, LogManagerOptions, Origin, TransactionCheck};
+use milena_log::{CommitBy, LogManager, LogManagerOptions, Origin, TransactionCheck};
 use milena_metadata::store::CommittedBatch;
 use milena_metadata::versions::encode_record;
 use milena_metadata::{MetadataCache, MetadataLoader};
@@ -108,6 +108,7 @@ impl Broker {
             origin: Origin::Client,
             produce_version: Some(13),
             timeout_ms,
+            commit: CommitBy::Thread,
             parts: vec![part],
         })
     }

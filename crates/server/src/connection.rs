@@ -145,7 +145,8 @@ impl Connection {
 
     /// Runs the ordered part of a request; false if no further one may follow.
     async fn start(&mut self, frame: Bytes) -> Result<bool, Ended> {
-        match handlers::start(frame, &self.info, &self.broker).await {
+        let alone = self.answers.is_empty() && self.socket.is_quiet();
+        match handlers::start(frame, alone, &self.info, &self.broker).await {
             Started::Ready(chunks) => self.answers.push_ready(chunks),
             Started::Later(answer) => self.answers.queue.push_back(Answer::Later(answer)),
             Started::Nothing => {}
@@ -380,6 +381,11 @@ impl Socket {
         };
         self.last_active = Instant::now();
         Poll::Ready(Ok(read))
+    }
+
+    /// Nothing waits here to be handled or to be sent.
+    fn is_quiet(&self) -> bool {
+        self.input.is_empty() && self.unsent_bytes == 0
     }
 
     fn send(&mut self, chunks: Vec<Bytes>) {

@@ -12,7 +12,7 @@ use milena_coordinator::{
     BoxFuture, Committed, CoordinatorRecord, LoadedBatch, LoadedRecord, PartitionWriter, TransactionalProducer,
     TxnMarker, Verified,
 };
-use milena_log::{Origin, TransactionCheck, UnifiedLog};
+use milena_log::{CommitBy, Origin, TransactionCheck, UnifiedLog};
 use milena_protocol::ErrorCode;
 use milena_protocol::records::control::EndTxnMarker;
 use milena_protocol::records::{
@@ -82,6 +82,7 @@ impl CoordinatorLog {
             origin: Origin::Coordinator,
             produce_version: None,
             timeout_ms: COMMIT_TIMEOUT_MS,
+            commit: CommitBy::Thread,
             parts: vec![AppendPart { partition: TopicPartition::new(self.topic, partition), records, transaction }],
         });
         if let Some(Err(error)) = appended.results().first() {
@@ -343,6 +344,7 @@ mod tests {
                     origin: Origin::Coordinator,
                     produce_version: None,
                     timeout_ms: COMMIT_TIMEOUT_MS,
+                    commit: CommitBy::Thread,
                     parts: vec![AppendPart {
                         partition: TopicPartition::new(GROUP_METADATA_TOPIC, LED),
                         records,

@@ -62,6 +62,8 @@ pub(crate) struct RequestContext {
     pub(crate) client_id: Option<String>,
     /// Of the frame, header included.
     pub(crate) request_bytes: usize,
+    /// Nothing of the connection waits before it or came with it.
+    pub(crate) alone: bool,
     pub(crate) connection: Arc<ConnectionInfo>,
     /// How long it keeps threads busy; `None` while nobody has a quota on that.
     pub(crate) time: Option<Arc<RequestTime>>,

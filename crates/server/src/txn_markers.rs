@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use milena_common::{Clock, TopicPartition};
 use milena_coordinator::{BoxFuture, GroupCoordinator, MarkerWriter, ProducerIdSource, TxnMarker};
-use milena_log::Origin;
+use milena_log::{CommitBy, Origin};
 use milena_metadata::MetadataCache;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
@@ -51,6 +51,7 @@ impl LocalMarkers {
             origin: Origin::Coordinator,
             produce_version: None,
             timeout_ms: COMMIT_TIMEOUT_MS,
+            commit: CommitBy::Thread,
             parts: partitions.iter().filter(|p| !is_of_groups(p)).map(part).collect(),
         });
         let of_groups = partitions.iter().filter(is_of_groups);

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::clean_offsets::CleanOffsets;
 use super::plan::Plan;
 use super::round::{self, CleanedRound, Means, Stopped};
-use crate::committer::Committer;
+use crate::committer::{CommitBy, Committer};
 use crate::fs::Fs;
 use crate::producer_state::TransactionCheck;
 use crate::testing::sim_fs::SimFs;
@@ -144,6 +144,7 @@ impl World {
             origin: Origin::Client,
             produce_version: Some(11),
             transaction: TransactionCheck::Off,
+            commit: CommitBy::Thread,
         };
         let first = self.log.append_as_leader(batch.build(0).unwrap(), options).unwrap().first_offset;
         for (offset, (key, value)) in (first..).zip(records) {
@@ -167,6 +168,7 @@ impl World {
             origin: Origin::Coordinator,
             produce_version: None,
             transaction: TransactionCheck::Off,
+            commit: CommitBy::Thread,
         };
         self.log.append_as_leader(batch, options).unwrap();
         if committed {

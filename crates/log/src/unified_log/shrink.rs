@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use milena_common::Now;
 
 use super::{Inner, UnifiedLog, preallocated_bytes};
+use crate::committer::CommitBy;
 use crate::error::LogError;
 use crate::recovery;
 use crate::segment::Segment;
@@ -115,7 +116,7 @@ impl UnifiedLog {
         let before = self.high_watermark.fetch_min(end, Ordering::AcqRel);
         inner.producers.on_high_watermark(before.min(end));
         (inner.active_dirty, inner.dir_dirty) = (true, true);
-        self.submit(inner);
+        self.submit(inner, CommitBy::Thread);
         Ok(())
     }
 
@@ -157,7 +158,7 @@ impl UnifiedLog {
         if doomed == inner.segments.len() {
             self.roll(inner, end, now)?;
             inner.active_dirty = true;
-            self.submit(inner);
+            self.submit(inner, CommitBy::Thread);
         }
         let mut files = Vec::new();
         for s in inner.segments.drain(..doomed).collect::<Vec<_>>() {

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 
 use super::{AppendOptions, LogOptions, UnifiedLog};
 use crate::cleaner::clean_offsets::CleanOffsets;
-use crate::committer::Committer;
+use crate::committer::{CommitBy, Committer};
 use crate::error::LogError;
 use crate::fs::Fs;
 use crate::producer_state::ProducerState;
@@ -118,6 +118,7 @@ impl World {
             origin,
             produce_version: None,
             transaction: Default::default(),
+            commit: CommitBy::Thread,
         };
         match self.log.append_as_leader(bytes, options) {
             Ok(info) => {
@@ -208,6 +209,7 @@ fn a_failed_write_or_sync_is_final_for_its_directory_only() {
             origin: Origin::Client,
             produce_version: None,
             transaction: TransactionCheck::Off,
+            commit: CommitBy::Thread,
         };
         assert_eq!(w.log.append_as_leader(bytes.clone(), options).is_ok(), changes == 1);
         while !w.log.is_dir_offline() {

@@ -167,7 +167,14 @@ pub(crate) fn served(key: ApiKey, kind: Listeners) -> Option<&'static RangeInclu
 }
 
 /// Decodes a frame and runs the ordered part of its request.
-pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker: &Arc<Broker>) -> Started {
+///
+/// `alone` if nothing of the connection waits before it or came with it.
+pub(crate) async fn start(
+    frame: Bytes,
+    alone: bool,
+    connection: &Arc<ConnectionInfo>,
+    broker: &Arc<Broker>,
+) -> Started {
     let preamble = match Preamble::peek(&frame) {
         Ok(preamble) => preamble,
         Err(error) => return Started::Close(format!("the request header cannot be read: {error}")),
@@ -200,6 +207,7 @@ pub(crate) async fn start(frame: Bytes, connection: &Arc<ConnectionInfo>, broker
         correlation_id,
         client_id: header.client_id,
         request_bytes,
+        alone,
         connection: Arc::clone(connection),
         time: time.clone(),
     };

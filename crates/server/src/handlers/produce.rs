@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use milena_common::TopicPartition;
+use milena_common::limits::MAX_COMMIT_HERE_BYTES;
 use milena_log::validate::check_produce_version;
-use milena_log::{AppendInfo, LogError, Origin, TransactionCheck};
+use milena_log::{AppendInfo, CommitBy, LogError, Origin, TransactionCheck};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
@@ -62,8 +63,15 @@ impl Handler for Produce {
         verify(cx, broker, transactional_id.as_deref(), &mut answer, &mut parts, &mut places).await;
         let refused = answer.responses.iter().flat_map(|t| &t.partition_responses).any(|p| p.error_code != 0);
         let heavy = parts.iter().any(|part| is_heavy(&part.records));
-        let request =
-            AppendRequest { acks, origin: Origin::Client, produce_version: Some(cx.api_version), timeout_ms, parts };
+        let request = AppendRequest {
+            acks,
+            origin: Origin::Client,
+            produce_version: Some(cx.api_version),
+            timeout_ms,
+            // a small one with nothing behind it saves more than others lose while a thread is busy with its sync
+            commit: if cx.alone && cx.request_bytes <= MAX_COMMIT_HERE_BYTES { CommitBy::Caller } else { CommitBy::Thread },
+            parts,
+        };
         let append = || broker.replicas.append(request);
         let appended = if heavy { aside(append) } else { append() };
         if acks == 0 {
