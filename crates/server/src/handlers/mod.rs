@@ -217,7 +217,7 @@ pub(crate) async fn start(
 
 /// As [`start`], for a request inside another.
 fn start_boxed(frame: Bytes, connection: Arc<ConnectionInfo>, broker: Arc<Broker>) -> BoxFuture<Started> {
-    Box::pin(async move { start(frame, &connection, &broker).await })
+    Box::pin(async move { start(frame, false, &connection, &broker).await })
 }
 
 /// Has the active controller answer, wherever it is by then; asks again while there is none.
