@@ -146,6 +146,23 @@ fn three_voters_elect_a_leader_lose_it_and_hold_the_same_log() {
         wait("topics reach everybody", || members.iter().all(|(_, member)| member.knows(&format!("by-{id}"))));
     }
 
+    let request = msg::InitProducerIdRequest {
+        transactional_id: None,
+        transaction_timeout_ms: 60_000,
+        producer_id: -1,
+        producer_epoch: -1,
+        ..Default::default()
+    };
+    let ids: std::collections::BTreeSet<i64> = members
+        .iter()
+        .map(|(id, member)| {
+            let answer = member.ask(4, &request).expect("is answered");
+            assert_eq!(answer.error_code, 0, "node {id}");
+            answer.producer_id
+        })
+        .collect();
+    assert_eq!(ids.len(), 3, "{ids:?}");
+
     let at = members.iter().position(|(id, _)| *id == leader).expect("is a member");
     members.remove(at).1.kill();
     wait("another leads", || {
