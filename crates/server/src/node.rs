@@ -93,7 +93,7 @@ impl Node {
     /// See [`StartError`]; nothing goes on running then.
     pub async fn start(config: BrokerConfig) -> Result<Node, StartError> {
         check_roles(&config)?;
-        Node::start_whatever_it_is(config).await
+        Box::pin(Node::start_whatever_it_is(config)).await
     }
 
     /// As [`Node::start`], but with what is not supported yet too: for tests of what is on its way.
