@@ -8,6 +8,9 @@ pub const MAX_TOPIC_NAME_BYTES: usize = 249;
 /// Most partitions created by one request; beyond it the topic is refused (INVALID_PARTITIONS). Kafka's controller has the same bound.
 pub const MAX_PARTITIONS_PER_BATCH: i32 = 10_000;
 
+/// Partitions whose leaders one look at the balance changes; the rest is looked at right after. Kafka's number.
+pub const MAX_ELECTIONS_PER_BALANCE: usize = 1_000;
+
 /// Most bytes one compressed batch may become; a larger one is refused as corrupt. More than any client puts into one.
 pub const MAX_DECOMPRESSED_BATCH_BYTES: usize = 128 << 20;
 

@@ -23,10 +23,14 @@ pub enum Isolation {
 pub struct FetchParams {
     /// The broker that replicates; negative for a consumer.
     pub replica_id: i32,
+    /// The epoch of that broker (KIP-903); -1 if it does not tell.
+    pub replica_epoch: i64,
     /// A consumer that wants no records of open or aborted transactions.
     pub read_committed: bool,
     /// A consumer that may be served by a follower (KIP-392).
     pub from_follower: bool,
+    /// The rack of a consumer that is sent to a replica there, if there is one.
+    pub client_rack: Option<String>,
     pub max_wait_ms: u64,
     pub min_bytes: usize,
     pub max_bytes: usize,
@@ -84,6 +88,8 @@ pub struct FetchedPart {
     pub log_start_offset: i64,
     /// The fetcher's log is another from here on: the epoch that both have, and where it ends here.
     pub diverging_epoch: Option<(i32, i64)>,
+    /// The consumer had better read from this broker. Nothing was read then.
+    pub preferred_read_replica: Option<i32>,
     /// For `read_committed`: those that the records touch.
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// Whole batches, in order, in as many pieces as they lie in memory.
@@ -100,6 +106,7 @@ impl Default for FetchedPart {
             last_stable_offset: -1,
             log_start_offset: -1,
             diverging_epoch: None,
+            preferred_read_replica: None,
             aborted_transactions: None,
             records: Vec::new(),
             watched_at: -1,

@@ -3,38 +3,100 @@
 //! Locks, in this order: the core's, then the log's. An append holds the core for reading, so that no batch is written under a leader
 //! epoch that is over. Nobody is woken under either. Called by `replica_manager.rs`; the log calls back after each commit.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use milena_common::config::TopicConfig;
 use milena_common::{Clock, Now, TopicPartition, Uuid};
+use milena_log::validate::ValidateError;
 use milena_log::{AppendInfo, AppendOptions, LogError, LogEvent, UnifiedLog};
 use milena_metadata::image::PartitionImage;
 use parking_lot::RwLock;
 
 use crate::error::ReplicaError;
 use crate::fetch::{FetchParams, FetchPart, FetchedPart, Isolation};
-use crate::partition::{Effects, Ends, Partition, Role};
+use crate::fetcher::{LogPosition, truncation_offset};
+use crate::isr_changes::IsrChanges;
+use crate::partition::{Effects, Ends, FollowerFetch, Partition, Proposal, Refusal, Role};
 use crate::purgatory::{Waiter, WatchList, Watched};
 
 /// See the module.
 pub(crate) struct Replica {
+    this: Weak<Replica>,
     partition: TopicPartition,
     topic_id: Uuid,
     log: Arc<UnifiedLog>,
     state: RwLock<Partition>,
     waiting: WatchList,
     failed: AtomicBool,
+    isr_changes: Arc<IsrChanges>,
+}
+
+/// The broker that a fetch replicates for, as the metadata know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fetcher {
+    pub id: i32,
+    pub broker_epoch: i64,
+    /// See [`FollowerFetch::is_eligible`].
+    pub is_eligible: bool,
+    /// The broker was registered anew since: what this fetch says of its log says nothing.
+    pub is_stale: bool,
+}
+
+/// Who fetches.
+#[derive(Debug)]
+pub(crate) enum Reader {
+    Follower(Fetcher),
+    /// Brokers that are nearer to it than this one.
+    Consumer {
+        near: Vec<i32>,
+    },
+}
+
+/// What a follower found in one answer of its leader.
+#[derive(Debug, Clone)]
+pub(crate) struct LeaderData {
+    pub leader_epoch: i32,
+    pub records: Bytes,
+    pub high_watermark: i64,
+    pub log_start_offset: i64,
+}
+
+/// How a follower's log is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The leader's log is another from here on: the largest epoch that both may have, and where it ends at the leader.
+    Diverging { epoch: i32, end_offset: i64 },
+    /// Nothing from this offset on.
+    To(i64),
+    /// Nothing at all; the next record has this offset.
+    AllBefore(i64),
+    /// Nothing above the high watermark: the log is too old to tell epochs.
+    ToHighWatermark,
 }
 
 impl Replica {
     /// Without a role: that comes with metadata.
-    pub fn new(broker_id: i32, partition: TopicPartition, topic_id: Uuid, log: Arc<UnifiedLog>) -> Arc<Replica> {
-        let ends = Ends { log_end: log.log_end_offset(), durable_end: log.durable_end_offset() };
-        let state = RwLock::new(Partition::new(broker_id, ends, log.high_watermark()));
+    pub fn new(
+        broker_id: i32,
+        partition: TopicPartition,
+        topic_id: Uuid,
+        log: Arc<UnifiedLog>,
+        isr_changes: Arc<IsrChanges>,
+    ) -> Arc<Replica> {
+        let state = RwLock::new(Partition::new(broker_id, ends_of(&log), log.high_watermark()));
         let (waiting, failed) = (WatchList::default(), AtomicBool::new(false));
-        let replica = Arc::new(Replica { partition, topic_id, log, state, waiting, failed });
+        let replica = Arc::new_cyclic(|this| Replica {
+            this: this.clone(),
+            partition,
+            topic_id,
+            log,
+            state,
+            waiting,
+            failed,
+            isr_changes,
+        });
         let weak = Arc::downgrade(&replica);
         replica.log.set_listener(Arc::new(move |event| {
             if let Some(replica) = weak.upgrade() {
@@ -42,7 +104,7 @@ impl Replica {
             }
         }));
         // what was committed before anybody listened
-        replica.on_durable(replica.log.durable_end_offset());
+        replica.on_durable();
         replica
     }
 
@@ -56,7 +118,7 @@ impl Replica {
 
     fn on_log_event(&self, event: LogEvent) {
         match event {
-            LogEvent::Durable(offset) => self.on_durable(offset),
+            LogEvent::Durable(_) => self.on_durable(),
             LogEvent::Failed => {
                 self.failed.store(true, Ordering::Release);
                 self.waiting.on_failed(&ReplicaError::Offline);
@@ -64,8 +126,13 @@ impl Replica {
         }
     }
 
-    fn on_durable(&self, offset: i64) {
-        self.act(|state| state.on_durable(offset));
+    /// The log is asked anew, under the core's lock: it may have been cut since it told.
+    fn on_durable(&self) {
+        let mut offset = 0;
+        self.act(|state| {
+            offset = self.log.durable_end_offset();
+            state.on_durable(offset)
+        });
         self.waiting.on_reached(Watched::DurableEnd, offset, true);
     }
 
@@ -82,14 +149,16 @@ impl Replica {
         if let Some(offset) = effects.high_watermark {
             self.waiting.on_reached(Watched::HighWatermark, offset, enough);
         }
+        if let Some(proposal) = &effects.propose_isr {
+            self.isr_changes.submit(self.this.clone(), self.topic_id, &self.partition, proposal.clone());
+        }
         effects
     }
 
-    /// The controller recorded this of the partition.
-    pub fn on_metadata(&self, image: &Arc<PartitionImage>, now: Now) {
+    /// The controller recorded this of the partition. What this broker is to it now, if that changed.
+    pub fn on_metadata(&self, image: &Arc<PartitionImage>, now: Now) -> Option<Role> {
         let effects = self.act(|state| {
-            let ends = Ends { log_end: self.log.log_end_offset(), durable_end: self.log.durable_end_offset() };
-            let effects = state.on_metadata(image, ends, now);
+            let effects = state.on_metadata(image, ends_of(&self.log), now);
             if let Some(Role::Leader { epoch }) = effects.role {
                 // no append under the new epoch before the log knows where it begins
                 self.log.on_become_leader(epoch);
@@ -101,6 +170,39 @@ impl Replica {
             Some(Role::Leader { .. }) => self.waiting.release_fetches(),
             None => {}
         }
+        effects.role
+    }
+
+    /// In-sync replicas that have not caught up for `lag_max_ms` must go.
+    pub fn on_tick(&self, now: Now, lag_max_ms: u64) {
+        // most have nothing to say, and appends need not wait for that
+        if self.state.read().is_leader() {
+            self.act(|state| state.on_tick(now, lag_max_ms));
+        }
+    }
+
+    /// The controller did not grant a proposal.
+    pub fn on_isr_refused(&self, proposal: &Proposal, refusal: Refusal) {
+        self.state.write().on_refused(proposal, refusal);
+    }
+
+    /// The controller granted a proposal, and says what the partition is now.
+    pub fn on_isr_granted(&self, leader: i32, leader_epoch: i32, partition_epoch: i32, isr: &[i32], now: Now) {
+        self.act(|state| match state.granted(leader, leader_epoch, partition_epoch, isr) {
+            Some(image) => state.on_metadata(&Arc::new(image), ends_of(&self.log), now),
+            None => Effects::default(),
+        });
+    }
+
+    pub fn is_in_sync(&self, broker: i32) -> bool {
+        self.state.read().image().isr.contains(&broker)
+    }
+
+    /// Whether the controller shows fewer in-sync replicas than replicas, or than `min.insync.replicas`, while this broker leads.
+    pub fn in_sync_shortage(&self) -> (bool, bool) {
+        let state = self.state.read();
+        let image = state.image();
+        (state.is_leader() && image.isr.len() < image.replicas.len(), state.is_leader() && !state.has_enough_in_sync())
     }
 
     /// From the next append on.
@@ -139,12 +241,116 @@ impl Replica {
             let end = info.last_offset + 1;
             self.waiting.on_append(end, i64::try_from(size).unwrap_or(i64::MAX));
             // with durability left to the page cache, it is there at once
-            let durable = self.log.durable_end_offset();
-            if durable >= end {
-                self.on_durable(durable);
+            if self.log.durable_end_offset() >= end {
+                self.on_durable();
             }
         }
         Ok(info)
+    }
+
+    /// How far this follower is.
+    pub fn log_position(&self) -> LogPosition {
+        LogPosition {
+            log_end: self.log.log_end_offset(),
+            last_epoch: self.log.latest_epoch().unwrap_or(-1),
+            log_start: self.log.log_start_offset(),
+            high_watermark: self.log.high_watermark(),
+        }
+    }
+
+    /// Appends what this follower's leader gave it, if that is still its leader.
+    pub fn append_as_follower(&self, data: LeaderData, now: Now) -> Result<LogPosition, ReplicaError> {
+        let size = data.records.len();
+        {
+            let state = self.state.read();
+            if !state.follows_in(data.leader_epoch) {
+                return Err(ReplicaError::NotLeader);
+            }
+            if size > 0 {
+                self.copy_to_log(data.records, now)?;
+            }
+        }
+        let end = self.log.log_end_offset();
+        if size > 0 {
+            self.waiting.on_append(end, i64::try_from(size).unwrap_or(i64::MAX));
+        }
+        self.act(|state| {
+            if !state.follows_in(data.leader_epoch) {
+                return Effects::default();
+            }
+            state.on_local_append(end);
+            state.on_leader_high_watermark(data.high_watermark)
+        });
+        // what the leader does not have any more is not served here either
+        let log_start = data.log_start_offset;
+        if log_start > self.log.log_start_offset() && log_start <= end {
+            self.log.increment_log_start_offset(log_start)?;
+            self.state.write().on_log_start(log_start);
+        }
+        if self.log.durable_end_offset() >= end {
+            self.on_durable();
+        }
+        Ok(self.log_position())
+    }
+
+    fn copy_to_log(&self, records: Bytes, now: Now) -> Result<(), LogError> {
+        let start = self.log.log_start_offset();
+        match self.log.append_as_follower(records.clone(), now) {
+            // the leader's log begins within a batch, and this one with it: whole batches only are copied
+            Err(LogError::Invalid(ValidateError::OutOfOrder { found, .. }))
+                if found < start && self.log.log_end_offset() == start =>
+            {
+                self.log.truncate_fully_and_start_at(found, now)?;
+                self.log.append_as_follower(records, now)?;
+                self.log.increment_log_start_offset(start.min(self.log.log_end_offset()))
+            }
+            appended => appended.map(|_| ()),
+        }
+    }
+
+    /// Cuts the log of a follower in this epoch.
+    pub fn truncate(&self, leader_epoch: i32, cut: Cut, now: Now) -> Result<LogPosition, ReplicaError> {
+        let mut state = self.state.write();
+        if !state.follows_in(leader_epoch) {
+            return Err(ReplicaError::NotLeader);
+        }
+        let (before, high_watermark) = (self.log.log_end_offset(), self.log.high_watermark());
+        let to = match cut {
+            Cut::Diverging { epoch, end_offset } => {
+                truncation_offset(epoch, end_offset, self.log.end_offset_for_epoch(epoch), before)
+            }
+            Cut::To(offset) => offset,
+            Cut::ToHighWatermark => high_watermark,
+            Cut::AllBefore(offset) => offset,
+        };
+        match cut {
+            Cut::AllBefore(offset) => self.log.truncate_fully_and_start_at(offset, now)?,
+            _ => self.log.truncate_to(to, now)?,
+        }
+        state.on_truncated(ends_of(&self.log), self.log.high_watermark());
+        drop(state);
+        let partition = &self.partition;
+        match to < high_watermark {
+            true => {
+                tracing::warn!(%partition, leader_epoch, from = before, to, high_watermark, "the log is cut below its high watermark")
+            }
+            false => tracing::info!(%partition, leader_epoch, from = before, to, "the log is cut to follow its leader"),
+        }
+        Ok(self.log_position())
+    }
+
+    /// Waits until everything below `offset` is as durable as the topic asks for.
+    pub async fn wait_durable(&self, offset: i64) -> Result<(), ReplicaError> {
+        let waiter = Waiter::new(1);
+        let position = || self.position(Watched::DurableEnd);
+        if !self.waiting.add_append(Watched::DurableEnd, offset, 0, &waiter, position) {
+            return Ok(());
+        }
+        if self.failed.load(Ordering::Acquire) {
+            self.waiting.on_failed(&ReplicaError::Offline);
+        }
+        waiter.ready().await;
+        waiter.take_failures().pop().map_or(Ok(()), |(_, error)| Err(error))
     }
 
     /// Where a watched offset is.
@@ -204,11 +410,19 @@ impl Replica {
         &self,
         part: &FetchPart,
         params: &FetchParams,
+        reader: &Reader,
         max_bytes: usize,
         min_one_batch: bool,
         clock: &dyn Clock,
     ) -> Result<FetchedPart, ReplicaError> {
         self.check_leader(part.current_leader_epoch, params.must_lead())?;
+        let fetcher = match reader {
+            Reader::Follower(fetcher) => Some(fetcher),
+            Reader::Consumer { .. } => None,
+        };
+        if let Some(fetcher) = fetcher {
+            self.check_fetcher(fetcher, part.current_leader_epoch)?;
+        }
         let high_watermark = self.log.high_watermark();
         let last_stable_offset = self.log.last_stable_offset(high_watermark);
         let durable_end = self.log.durable_end_offset();
@@ -224,6 +438,14 @@ impl Replica {
             watched_at: if params.is_follower() { durable_end } else { high_watermark },
             ..FetchedPart::default()
         };
+        if let Reader::Consumer { near } = reader
+            && !near.is_empty()
+        {
+            fetched.preferred_read_replica = self.state.read().read_replica(near, part.fetch_offset);
+            if fetched.preferred_read_replica.is_some() {
+                return Ok(fetched);
+            }
+        }
         if part.last_fetched_epoch >= 0 {
             let (epoch, end_offset) = self.log.end_offset_for_epoch(part.last_fetched_epoch);
             if epoch < 0 || end_offset < 0 {
@@ -247,17 +469,41 @@ impl Replica {
             fetched.aborted_transactions = Some(aborted);
         }
         fetched.records = data.records;
-        if params.is_follower() {
-            self.on_follower_fetch(params.replica_id, part, clock)?;
+        if let Some(fetcher) = fetcher {
+            self.on_follower_fetch(fetcher, part, clock)?;
+            // what this very fetch committed the follower hears at once
+            fetched.high_watermark = self.log.high_watermark();
         }
         Ok(fetched)
     }
 
-    fn on_follower_fetch(&self, id: i32, part: &FetchPart, clock: &dyn Clock) -> Result<(), ReplicaError> {
+    /// Whether the broker that fetches has a replica here, and is the one that is registered.
+    fn check_fetcher(&self, fetcher: &Fetcher, epoch: i32) -> Result<(), ReplicaError> {
+        let state = self.state.read();
+        if fetcher.is_stale {
+            return Err(ReplicaError::NotLeader);
+        }
+        match state.is_replica(fetcher.id) {
+            true => Ok(()),
+            // it knows the leader's epoch, so that it is this leader that does not know of the replica yet
+            false if epoch >= 0 => {
+                Err(ReplicaError::UnknownLeaderEpoch { found: epoch, current: state.leader_epoch() })
+            }
+            false => Err(ReplicaError::NotLeader),
+        }
+    }
+
+    fn on_follower_fetch(&self, fetcher: &Fetcher, part: &FetchPart, clock: &dyn Clock) -> Result<(), ReplicaError> {
         let mut known = true;
-        let log_end = self.log.log_end_offset();
+        let fetch = FollowerFetch {
+            id: fetcher.id,
+            broker_epoch: fetcher.broker_epoch,
+            end: part.fetch_offset,
+            log_start: part.log_start_offset,
+            is_eligible: fetcher.is_eligible,
+        };
         self.act(|state| {
-            let told = state.on_follower_fetch(id, part.fetch_offset, part.log_start_offset, log_end, clock.now());
+            let told = state.on_follower_fetch(&fetch, clock.now());
             known = told.is_some();
             told.unwrap_or_default()
         });
@@ -300,6 +546,10 @@ impl Replica {
     }
 }
 
+fn ends_of(log: &UnifiedLog) -> Ends {
+    Ends { log_end: log.log_end_offset(), durable_end: log.durable_end_offset() }
+}
+
 #[cfg(test)]
 mod tests {
     use milena_common::SystemClock;
@@ -331,7 +581,7 @@ mod tests {
         let logs = LogManager::open(options, &|_| Arc::clone(&config)).expect("opens");
         let partition = TopicPartition::new("t", 0);
         let log = logs.get_or_create(&partition, id, id, config).expect("is made");
-        let replica = Replica::new(1, partition, id, log);
+        let replica = Replica::new(1, partition, id, log, Arc::default());
         let image = PartitionImage { replicas: vec![1, 2], isr: vec![1, 2], leader: 1, ..Default::default() };
         replica.on_metadata(&Arc::new(image), SystemClock.now());
 

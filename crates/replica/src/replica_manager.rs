@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,15 +15,20 @@ use milena_common::{Clock, ConfigError, Now, TopicPartition, Uuid};
 use milena_log::{AppendOptions, CommitBy, LogError, LogManager, UnifiedLog};
 use milena_metadata::image::{ConfigResource, MetadataImage, PartitionImage, ResourceType, TopicImage};
 use milena_metadata::{MetadataCache, MetadataDelta, MetadataPublisher};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::append::{AppendPart, AppendRequest, Appended};
 use crate::error::ReplicaError;
 use crate::fetch::{FetchParams, FetchPart, FetchedPart};
 use crate::fetch_session::FetchSessions;
+use crate::fetcher::{FetchLimits, FetcherContext, Fetchers, LeaderEndpoints};
+use crate::isr_changes::{ControllerEndpoint, IsrChanges};
+use crate::partition::Role;
 use crate::purgatory::{Waiter, Watched};
-use crate::replica::Replica;
+use crate::replica::{Fetcher, Reader, Replica};
+use crate::throttle::{self, ReplicationQuota};
 
 /// The client id that Kafka's tools use to write to internal topics.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -38,9 +43,25 @@ pub struct ReplicaManager {
     clock: Arc<dyn Clock>,
     table: RwLock<Table>,
     sessions: FetchSessions,
+    fetchers: Fetchers,
+    isr_changes: Arc<IsrChanges>,
+    /// What this broker gives to followers, and what it takes as one.
+    leader_quota: ReplicationQuota,
+    follower_quota: Arc<ReplicationQuota>,
+    /// -1 until this broker is registered.
+    broker_epoch: Arc<AtomicI64>,
+    /// Of [`ReplicaManager::join_cluster`].
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     /// Metadata came already.
     begun: AtomicBool,
     closing: AtomicBool,
+}
+
+/// The ways to the other nodes of the cluster.
+#[derive(Clone)]
+pub struct ClusterLinks {
+    pub leaders: Arc<dyn LeaderEndpoints>,
+    pub controller: Arc<dyn ControllerEndpoint>,
 }
 
 #[derive(Default)]
@@ -58,6 +79,9 @@ impl ReplicaManager {
         metadata: MetadataCache,
         clock: Arc<dyn Clock>,
     ) -> Arc<ReplicaManager> {
+        let quota =
+            || ReplicationQuota::new(config.replication_quota_window_num, config.replication_quota_window_size_seconds);
+        let (leader_quota, follower_quota) = (quota(), Arc::new(quota()));
         let slots = usize::try_from(config.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         Arc::new(ReplicaManager {
             node_id: config.node_id,
@@ -67,9 +91,69 @@ impl ReplicaManager {
             clock,
             table: RwLock::default(),
             sessions: FetchSessions::new(slots),
+            fetchers: Fetchers::default(),
+            isr_changes: Arc::default(),
+            leader_quota,
+            follower_quota,
+            broker_epoch: Arc::new(AtomicI64::new(-1)),
+            tasks: Mutex::default(),
             begun: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         })
+    }
+
+    /// From now on partitions that others lead are copied, and the controller hears who is in sync. To be called before the first
+    /// metadata are; ends with [`ReplicaManager::shutdown`].
+    pub fn join_cluster(self: &Arc<Self>, links: ClusterLinks) {
+        let config = self.config.load_full();
+        let limits = FetchLimits {
+            replica_id: self.node_id,
+            max_wait_ms: config.replica_fetch_wait_max_ms,
+            min_bytes: config.replica_fetch_min_bytes,
+            max_bytes: config.replica_fetch_response_max_bytes,
+            partition_max_bytes: config.replica_fetch_max_bytes,
+            backoff_ms: u64::try_from(config.replica_fetch_backoff_ms).unwrap_or(0),
+        };
+        let (clock, broker_epoch) = (Arc::clone(&self.clock), Arc::clone(&self.broker_epoch));
+        let quota = Arc::clone(&self.follower_quota);
+        let context = FetcherContext { endpoints: links.leaders, limits, clock, broker_epoch, quota };
+        self.fetchers.start(context, fetcher_count(&config));
+        let asking = {
+            let (changes, epoch) = (Arc::clone(&self.isr_changes), Arc::clone(&self.broker_epoch));
+            let (id, clock) = (self.node_id, Arc::clone(&self.clock));
+            spawn(async move { changes.run(links.controller, id, epoch, clock).await })
+        };
+        let lag_max_ms = u64::try_from(config.replica_lag_time_max_ms).unwrap_or(1);
+        let watching = {
+            let manager = Arc::downgrade(self);
+            spawn(async move {
+                loop {
+                    tokio::time::sleep(Duration::from_millis((lag_max_ms / 2).max(1))).await;
+                    let Some(manager) = manager.upgrade() else { return };
+                    let now = manager.clock.now();
+                    manager.replicas().iter().for_each(|replica| replica.on_tick(now, lag_max_ms));
+                }
+            })
+        };
+        self.tasks.lock().extend([asking, watching]);
+    }
+
+    /// The broker is registered with this epoch: fetches and proposals tell it.
+    pub fn set_broker_epoch(&self, epoch: i64) {
+        self.broker_epoch.store(epoch, Ordering::Release);
+    }
+
+    /// Partitions that this broker leads with fewer in-sync replicas than replicas, and with fewer than `min.insync.replicas`.
+    pub fn in_sync_shortages(&self) -> (usize, usize) {
+        let shortages = self.replicas().into_iter().map(|replica| replica.in_sync_shortage());
+        shortages.fold((0, 0), |(few, too_few), (is_few, is_too_few)| {
+            (few + usize::from(is_few), too_few + usize::from(is_too_few))
+        })
+    }
+
+    /// Partitions that are copied from other brokers.
+    pub fn followed(&self) -> usize {
+        self.fetchers.len()
     }
 
     /// Appends to every partition that this broker leads. The writes have happened when this returns. Never blocks on anything else.
@@ -113,12 +197,23 @@ impl ReplicaManager {
     pub fn fetch_now(&self, params: &FetchParams, parts: &[FetchPart]) -> Vec<FetchedPart> {
         let mut room = params.max_bytes;
         let mut nothing_yet = true;
+        let reader = match params.is_follower() {
+            true => Reader::Follower(self.fetcher(params.replica_id, params.replica_epoch)),
+            false => {
+                Reader::Consumer { near: params.client_rack.as_deref().map_or_else(Vec::new, |rack| self.nearer(rack)) }
+            }
+        };
+        let quota_exceeded = params.is_follower() && self.leader_quota.is_exceeded(self.clock.now());
         let read = |part: &FetchPart| {
             let max_bytes = part.max_bytes.min(room);
             let min_one_batch = nothing_yet || params.one_batch_each;
-            let fetched = self
-                .find_with_id(&part.partition, part.topic_id)
-                .and_then(|replica| replica.read(part, params, max_bytes, min_one_batch, &*self.clock));
+            let fetched = self.find_with_id(&part.partition, part.topic_id).and_then(|replica| {
+                let mut fetched = replica.read(part, params, &reader, max_bytes, min_one_batch, &*self.clock)?;
+                if quota_exceeded && self.is_throttled(&replica) && !replica.is_in_sync(params.replica_id) {
+                    fetched.records.clear();
+                }
+                Ok(fetched)
+            });
             let fetched = fetched.unwrap_or_else(FetchedPart::failed);
             let size = fetched.size_in_bytes();
             room = room.saturating_sub(size);
@@ -128,9 +223,55 @@ impl ReplicaManager {
         parts.iter().map(read).collect()
     }
 
+    /// A follower is about to be given this: what moves counts.
+    pub fn on_replicated(&self, parts: &[FetchPart], results: &[FetchedPart]) {
+        let is_moving = |part: &FetchPart| self.find(&part.partition).is_ok_and(|replica| self.is_throttled(&replica));
+        let moved = parts.iter().zip(results).filter(|(part, result)| result.size_in_bytes() > 0 && is_moving(part));
+        let bytes = moved.map(|(_, result)| result.size_in_bytes()).sum();
+        self.leader_quota.record(bytes, self.clock.now());
+    }
+
+    fn is_throttled(&self, replica: &Replica) -> bool {
+        let list = &replica.log().config().leader_replication_throttled_replicas;
+        throttle::names(list, replica.partition(), self.node_id)
+    }
+
+    /// `leader.replication.throttled.rate` and its like stand in no file.
+    fn update_quotas(&self, image: &MetadataImage) {
+        let rate = |name: &str| {
+            let settings = [image.configs.broker(self.node_id), image.configs.broker_defaults()];
+            settings.iter().find_map(|settings| settings.get(name)).and_then(|value| value.trim().parse().ok())
+        };
+        self.leader_quota.set_rate(rate("leader.replication.throttled.rate"));
+        self.follower_quota.set_rate(rate("follower.replication.throttled.rate"));
+    }
+
+    /// The brokers in a rack, unless this one is there too.
+    fn nearer(&self, rack: &str) -> Vec<i32> {
+        let image = self.metadata.load();
+        let there = image.cluster.unfenced_brokers().filter(|broker| broker.rack.as_deref() == Some(rack));
+        let there: Vec<i32> = there.map(|broker| broker.id).collect();
+        if there.contains(&self.node_id) { Vec::new() } else { there }
+    }
+
+    /// The broker that replicates, as the metadata know it.
+    fn fetcher(&self, id: i32, broker_epoch: i64) -> Fetcher {
+        let image = self.metadata.load();
+        let broker = image.cluster.broker(id);
+        let is_current = |known: i64| broker_epoch == -1 || broker_epoch == known;
+        Fetcher {
+            id,
+            broker_epoch,
+            is_eligible: broker.is_some_and(|broker| broker.is_active() && is_current(broker.epoch)),
+            is_stale: broker_epoch != -1 && broker.is_some_and(|broker| !broker.fenced && broker.epoch > broker_epoch),
+        }
+    }
+
     /// Whether a fetch is answered with this at once: enough bytes, something its sender must know, or no time to wait.
     pub fn is_enough(&self, params: &FetchParams, results: &[FetchedPart]) -> bool {
-        let told = |result: &FetchedPart| result.error.is_some() || result.diverging_epoch.is_some();
+        let told = |result: &FetchedPart| {
+            result.error.is_some() || result.diverging_epoch.is_some() || result.preferred_read_replica.is_some()
+        };
         params.max_wait_ms == 0
             || results.is_empty()
             || results.iter().any(told)
@@ -223,12 +364,25 @@ impl ReplicaManager {
 
     /// What topics inherit from now on; those there are, with the next change of metadata.
     pub fn set_config(&self, config: Arc<BrokerConfig>) {
+        let is_resized = self.fetchers.resize(fetcher_count(&config));
         self.config.store(config);
+        if is_resized {
+            let metadata = self.metadata.image();
+            for replica in self.replicas() {
+                let partition = replica.partition();
+                if let Some(image) = metadata.topics.partition(&partition.topic, partition.partition) {
+                    let (leader, epoch) = (image.leader, image.leader_epoch);
+                    self.follow(&replica, Role::Follower { leader, epoch });
+                }
+            }
+        }
     }
 
     /// Long polls end, and none begins any more. Appends go on until the logs are closed.
     pub fn shutdown(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.fetchers.shutdown();
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
         for replica in self.replicas() {
             replica.release_fetches();
         }
@@ -270,6 +424,16 @@ impl ReplicaManager {
             false => Err(ReplicaError::InconsistentTopicId),
         }
     }
+}
+
+/// `num.replica.fetchers`
+fn fetcher_count(config: &BrokerConfig) -> usize {
+    usize::try_from(config.num_replica_fetchers).unwrap_or(1)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tasks end with the replicas")]
+fn spawn(future: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(future)
 }
 
 /// Why a partition is offline.
@@ -319,6 +483,9 @@ impl MetadataPublisher for ReplicaManager {
             r.kind == ResourceType::Broker && (r.name.is_empty() || r.name == self.node_id.to_string())
         };
         let defaults_changed = delta.changed_configs.iter().any(of_this_broker);
+        if defaults_changed {
+            self.update_quotas(image);
+        }
         if !self.begun.swap(true, Ordering::AcqRel) {
             self.set_strays_aside(image);
         }
@@ -376,8 +543,10 @@ impl ReplicaManager {
                 self.create(&partition, topic_id, new, configs)
             }
         };
-        if let Ok(replica) = &replica {
-            replica.on_metadata(new, self.clock.now());
+        if let Ok(replica) = &replica
+            && let Some(role) = replica.on_metadata(new, self.clock.now())
+        {
+            self.follow(replica, role);
         }
         let mut table = self.table.write();
         match replica {
@@ -390,6 +559,16 @@ impl ReplicaManager {
                 table.replicas.remove(&partition);
                 table.offline.insert(partition);
             }
+        }
+    }
+
+    /// Begins or ends to copy, as the role says.
+    fn follow(&self, replica: &Arc<Replica>, role: Role) {
+        match role {
+            Role::Follower { leader, epoch } if leader >= 0 && leader != self.node_id => {
+                self.fetchers.follow(replica, leader, epoch);
+            }
+            _ => self.fetchers.unfollow(replica.partition()),
         }
     }
 
@@ -406,7 +585,8 @@ impl ReplicaManager {
         let config = configs.of(&partition.topic)?;
         let directory = new.directory_of(self.node_id);
         let log = self.logs.get_or_create(partition, topic_id, directory, Arc::clone(&config))?;
-        let replica = Replica::new(self.node_id, partition.clone(), topic_id, log);
+        let changes = Arc::clone(&self.isr_changes);
+        let replica = Replica::new(self.node_id, partition.clone(), topic_id, log, changes);
         replica.update_config(config);
         Ok(replica)
     }
@@ -428,6 +608,7 @@ impl ReplicaManager {
             table.offline.remove(partition);
             table.replicas.remove(partition)
         };
+        self.fetchers.unfollow(partition);
         let Some(replica) = replica else { return };
         replica.on_removed(error);
         if let Err(error) = self.logs.delete(partition) {

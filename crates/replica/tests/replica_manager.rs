@@ -171,8 +171,10 @@ fn batch(values: &[&str]) -> Bytes {
 fn consumer(max_wait_ms: u64, min_bytes: usize) -> FetchParams {
     FetchParams {
         replica_id: -1,
+        replica_epoch: -1,
         read_committed: false,
         from_follower: true,
+        client_rack: None,
         max_wait_ms,
         min_bytes,
         max_bytes: 1 << 20,
@@ -249,7 +251,7 @@ async fn followers_raise_the_high_watermark() {
     assert!(!waiting.is_committed());
     let fetched = broker.fetch(&follower(2), 0).await;
     assert!(fetched.size_in_bytes() > 3 * 61, "a follower reads all that is durable");
-    assert_eq!(broker.fetch(&follower(2), 3).await.high_watermark, 0, "as of before it told");
+    assert_eq!(broker.fetch(&follower(2), 3).await.high_watermark, 3, "what it told counts at once");
     let committed = waiting.committed().await;
     assert_eq!(committed[0].as_ref().map(|info| info.last_offset).map_err(ReplicaError::code), Ok(2));
     let polled = polling.await.expect("polls");

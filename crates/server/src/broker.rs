@@ -14,6 +14,7 @@ use milena_raft::RaftNode;
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
+use crate::peers::Peers;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::telemetry::Telemetry;
@@ -46,6 +47,8 @@ pub(crate) struct Broker {
     pub(crate) telemetry: Telemetry,
     pub(crate) metrics: Metrics,
     pub(crate) transactions: TransactionCoordinator,
+    /// Other brokers.
+    pub(crate) peers: Arc<Peers>,
     /// The ends of transactions on their way to this broker's partitions.
     pub(crate) markers: Arc<LocalMarkers>,
 }

@@ -32,11 +32,13 @@ use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
 use crate::listener::{ConnectionBounds, ListenError, Listener};
 use crate::metrics_http;
+use crate::peers::Peers;
 use crate::producer_ids::ProducerIds;
 use crate::quorum::{Quorum, QuorumConfig, QuorumError};
 use crate::quota::{QuotaPublisher, Quotas};
 use crate::raft_log::UnifiedRaftLog;
 use crate::registration::{Registration, RegistrationError};
+use crate::replication::ReplicationLinks;
 use crate::storage_format::{self, FormatError, MetaProperties};
 use crate::telemetry::{Telemetry, TelemetryPublisher};
 use crate::txn_markers::{CoordinatorMarkers, FreshIds, LocalMarkers};
@@ -118,9 +120,16 @@ impl Node {
             quorum.cache.clone(),
             Arc::clone(&clock),
         );
+        replicas.join_cluster(ReplicationLinks::links(
+            Arc::clone(&config),
+            quorum.cache.clone(),
+            Arc::clone(&quorum.raft),
+            quorum.controller.clone(),
+        ));
         let group_log = Arc::new(CoordinatorLog::of_groups(&config, Arc::clone(&replicas)));
         let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
         let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone());
+        let peers = Peers::new(Arc::clone(&config), quorum.cache.clone());
         let markers = Arc::new(LocalMarkers {
             replicas: Arc::clone(&replicas),
             groups: groups.clone(),
@@ -130,7 +139,11 @@ impl Node {
         let transactions = TransactionCoordinator::new(
             TxnConfig::from(&*config),
             Arc::new(CoordinatorLog::of_transactions(&config, Arc::clone(&replicas))),
-            Arc::new(CoordinatorMarkers(Arc::clone(&markers))),
+            Arc::new(CoordinatorMarkers {
+                node_id: config.node_id,
+                local: Arc::clone(&markers),
+                peers: Arc::clone(&peers),
+            }),
             Arc::new(FreshIds(Arc::clone(&producer_ids))),
             Arc::clone(&clock),
         );
@@ -153,6 +166,7 @@ impl Node {
             auto_topics: AutoTopics::new(quorum.controller.clone()),
             producer_ids,
             transactions,
+            peers,
             markers,
         });
 

@@ -65,6 +65,7 @@ impl Registration {
             }
             tokio::time::sleep(RETRY).await;
         };
+        broker.replicas.set_broker_epoch(broker_epoch);
         let mut published = quorum.published();
         loop {
             let offset = *published.borrow_and_update();

@@ -10,8 +10,13 @@ use milena_common::TopicPartition;
 use milena_coordinator::TRANSACTION_VERSION_2;
 use milena_log::TransactionCheck;
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::AddPartitionsToTxnRequest;
+use milena_protocol::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
 use milena_replica::ReplicaError;
 
+use crate::auto_topics::TRANSACTION_STATE_TOPIC;
 use crate::broker::Broker;
 
 /// What a request's version can be told, and asks for.
@@ -63,9 +68,14 @@ pub(crate) async fn ask(
     if asked.is_empty() {
         return tickets.into_iter().map(|ticket| ticket.map(TransactionCheck::Ticket)).collect();
     }
-    let answer = match transaction.support {
-        Support::Implicit => add(broker, transaction, &asked).await.map(|()| vec![ErrorCode::None; asked.len()]),
-        _ => broker.transactions.verify_partitions(transaction.transactional_id, transaction.producer, &asked).await,
+    let answer = match (coordinator_elsewhere(broker, transaction.transactional_id), transaction.support) {
+        (Some(coordinator), _) => ask_elsewhere(broker, coordinator, transaction, &asked).await,
+        (None, Support::Implicit) => {
+            add(broker, transaction, &asked).await.map(|()| vec![ErrorCode::None; asked.len()])
+        }
+        (None, _) => {
+            broker.transactions.verify_partitions(transaction.transactional_id, transaction.producer, &asked).await
+        }
     };
     let mut answers = answer.unwrap_or_else(|error| vec![error; asked.len()]).into_iter();
     let result = |ticket: Result<Option<u64>, ErrorCode>| {
@@ -76,6 +86,58 @@ pub(crate) async fn ask(
         }
     };
     tickets.into_iter().map(result).collect()
+}
+
+/// The broker that coordinates a transaction, if it is another.
+fn coordinator_elsewhere(broker: &Broker, transactional_id: &str) -> Option<i32> {
+    let image = broker.metadata.load();
+    let partition = broker.transactions.partition_for(transactional_id);
+    let leader = image.topics.partition(TRANSACTION_STATE_TOPIC, partition)?.leader;
+    (leader >= 0 && leader != broker.node_id).then_some(leader)
+}
+
+/// As [`ask`], at another broker.
+async fn ask_elsewhere(
+    broker: &Broker,
+    coordinator: i32,
+    transaction: &Transaction<'_>,
+    asked: &[TopicPartition],
+) -> Result<Vec<ErrorCode>, ErrorCode> {
+    let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
+    for partition in asked {
+        match topics.iter_mut().find(|topic| *topic.name == *partition.topic) {
+            Some(topic) => topic.partitions.push(partition.partition),
+            None => topics.push(AddPartitionsToTxnTopic {
+                name: partition.topic.to_string(),
+                partitions: vec![partition.partition],
+            }),
+        }
+    }
+    let request = AddPartitionsToTxnRequest {
+        transactions: vec![AddPartitionsToTxnTransaction {
+            transactional_id: transaction.transactional_id.to_owned(),
+            producer_id: transaction.producer.0,
+            producer_epoch: transaction.producer.1,
+            verify_only: transaction.support != Support::Implicit,
+            topics,
+        }],
+        ..Default::default()
+    };
+    let answer = broker.peers.send(coordinator, request).await.map_err(|error| {
+        tracing::debug!(coordinator, %error, "the coordinator of a transaction does not answer");
+        // the client asks again
+        ErrorCode::NotCoordinator
+    })?;
+    if answer.error_code != 0 {
+        return Err(ErrorCode::from_code(answer.error_code));
+    }
+    let topics: Vec<_> = answer.results_by_transaction.iter().flat_map(|result| &result.topic_results).collect();
+    let told = |partition: &TopicPartition| {
+        let topic = topics.iter().find(|topic| *topic.name == *partition.topic)?;
+        let result = topic.results_by_partition.iter().find(|p| p.partition_index == partition.partition)?;
+        Some(ErrorCode::from_code(result.partition_error_code))
+    };
+    Ok(asked.iter().map(|partition| told(partition).unwrap_or(ErrorCode::UnknownServerError)).collect())
 }
 
 /// Adds the partitions. While the transaction before is being completed it is tried again for a moment, which is mostly enough.

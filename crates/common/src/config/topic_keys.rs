@@ -17,10 +17,10 @@ config_def! {
     "file.delete.delay.ms" => file_delete_delay_ms: i64 = "60000", AtLeast(0), ClusterWide Public live, "Wait before the files of a deleted segment are removed.";
     "flush.messages" => flush_messages: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "Records after which the log is forced to disk.";
     "flush.ms" => flush_ms: i64 = "9223372036854775807", AtLeast(0), ClusterWide Public live, "Time after which the log is forced to disk.";
-    "follower.replication.throttled.replicas" => follower_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public idle, "Replicas whose fetching is throttled: partition:broker, or *.";
+    "follower.replication.throttled.replicas" => follower_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public live, "Replicas whose fetching is throttled: partition:broker, or *.";
     "index.interval.bytes" => index_interval_bytes: i32 = "4096", AtLeast(0), ClusterWide Public live, "Bytes of records between two index entries.";
     "internal.segment.bytes" => internal_segment_bytes: Option<i32> = null, Any, ClusterWide Internal live, "Segment size without a lower bound, for tests.";
-    "leader.replication.throttled.replicas" => leader_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public idle, "Replicas whose serving of followers is throttled: partition:broker, or *.";
+    "leader.replication.throttled.replicas" => leader_replication_throttled_replicas: Vec<String> = "", THROTTLED_REPLICAS, ClusterWide Public live, "Replicas whose serving of followers is throttled: partition:broker, or *.";
     "local.retention.bytes" => local_retention_bytes: i64 = "-2", AtLeast(-2), ClusterWide Public idle, "Bytes kept on local disks of what is in remote storage; -2 follows retention.bytes.";
     "local.retention.ms" => local_retention_ms: i64 = "-2", AtLeast(-2), ClusterWide Public idle, "Time that records stay on local disks once in remote storage; -2 follows retention.ms.";
     "max.compaction.lag.ms" => max_compaction_lag_ms: i64 = "9223372036854775807", AtLeast(1), ClusterWide Public live, "A record waits at most so long for compaction.";

@@ -53,6 +53,11 @@ impl UnifiedLog {
     /// Drops everything from `offset` on.
     pub fn truncate_to(&self, offset: i64, now: Now) -> Result<(), LogError> {
         if offset >= self.log_end_offset() {
+            // a leader that wrote nothing left its epoch here: the next leader does not know it
+            let mut inner = self.inner.lock();
+            if inner.epochs.truncate_from_end(self.log_end_offset()) {
+                self.write_epochs(&mut inner)?;
+            }
             return Ok(());
         }
         if offset < self.log_start_offset() {
@@ -90,7 +95,11 @@ impl UnifiedLog {
         inner.dir_dirty = true;
         inner.epochs.clear();
         self.log_start.store(offset, Ordering::Release);
-        self.after_truncation(inner, offset, now)
+        self.after_truncation(inner, offset, now)?;
+        // never below where the log begins
+        self.high_watermark.store(offset, Ordering::Release);
+        inner.producers.on_high_watermark(offset);
+        Ok(())
     }
 
     fn after_truncation(&self, inner: &mut Inner, end: i64, now: Now) -> Result<(), LogError> {

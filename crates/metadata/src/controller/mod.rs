@@ -4,6 +4,7 @@
 //! file runs it, appends the records as one atomic batch, replays them, and answers once they are committed. It never
 //! reads requests from sockets, authorizes, or touches files: handlers call it, the metadata log is behind a seam.
 
+mod balance;
 mod bootstrap;
 mod client_metrics;
 mod cluster;
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use milena_common::config::BrokerConfig;
+use milena_common::limits::MAX_ELECTIONS_PER_BALANCE;
 use milena_common::{Clock, Now, Outcome, StateMachine, Uuid};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages as msg;
@@ -40,6 +42,7 @@ pub use topics::check_name as check_topic_name;
 use crate::image::{Endpoint, MetadataImage, VersionRange};
 use crate::store::{AppendError, MetadataLog};
 use crate::versions;
+use balance::Balance;
 use cluster::Sessions;
 
 /// What the controller knows besides the metadata.
@@ -74,6 +77,7 @@ pub type MutationQuota<'a> = dyn FnMut(usize) -> Result<(), ApiError> + Send + '
 #[derive(Debug, Default)]
 pub(crate) struct Soft {
     pub(crate) sessions: Sessions,
+    pub(crate) balance: Balance,
 }
 
 struct Active {
@@ -120,7 +124,7 @@ impl Controller {
     /// When those records cannot be appended.
     pub fn on_become_leader(&self, epoch: i32, image: MetadataImage, in_transaction: bool) -> Result<(), ApiError> {
         let now = self.shared.clock.now();
-        let mut soft = Soft::default();
+        let mut soft = Soft { balance: Balance::new(&self.shared.config.broker, now), ..Soft::default() };
         soft.sessions.reset(&image, now, self.session_timeout_ms());
         let empty = image.features.metadata_version == 0;
         {
@@ -156,8 +160,41 @@ impl Controller {
         });
     }
 
-    /// Fences brokers whose session ended. To be called a few times a second.
+    /// Fences brokers whose session ended, and holds the elections that nobody asks for. To be called a few times a second.
     pub fn on_tick(&self) {
+        self.fence_expired();
+        self.keep_balance();
+    }
+
+    fn keep_balance(&self) {
+        let (config, now) = (&self.shared.config.broker, self.shared.clock.now());
+        let due = |is_due: fn(&mut Balance, &BrokerConfig, Now) -> bool| {
+            self.lock().as_mut().is_some_and(|active| is_due(&mut active.soft.balance, config, now))
+        };
+        if due(Balance::is_preferred_due) {
+            match self.decide(|cx, _| balance::elect_preferred(cx)) {
+                Ok((0, ..)) => {}
+                Ok((partitions, ..)) => {
+                    tracing::info!(partitions, "preferred replicas lead again");
+                    if partitions >= MAX_ELECTIONS_PER_BALANCE
+                        && let Some(active) = self.lock().as_mut()
+                    {
+                        active.soft.balance.look_again(now);
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "leadership cannot be balanced"),
+            }
+        }
+        if due(Balance::is_unclean_due) {
+            match self.decide(|cx, _| balance::elect_unclean(cx)) {
+                Ok((0, ..)) => {}
+                Ok((partitions, ..)) => tracing::warn!(partitions, "elected leaders that may lack records"),
+                Err(error) => tracing::warn!(%error, "no unclean leaders can be elected"),
+            }
+        }
+    }
+
+    fn fence_expired(&self) {
         while let Some(broker_id) = self.next_expired() {
             let fenced = self.decide(|cx, soft| cluster::fence_expired(cx, soft, broker_id));
             match fenced {

@@ -1,11 +1,12 @@
 //! Fetch (key 1), versions 0-18: reads records for consumers and followers, and waits for them if there are too few.
 //!
 //! 4 isolation levels, 5 log starts, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 10 zstd (KIP-110), 11 followers may serve consumers
-//! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
+//! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 15 epochs of
+//! brokers that replicate (KIP-903), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
 //! converted to magic 0 or 1.
 //! A consumer over its quota is given nothing but for how long it must wait, and its connection is not read for that long (KIP-219). One
 //! fetch gives no more than the quota allows in all its samples.
-//! Gaps: no replica is preferred over another; a replica's broker epoch (15), directory (17) and high watermark (18) are not looked at.
+//! Gaps: a replica's directory (17) and high watermark (18) are not looked at.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -48,6 +49,8 @@ const FIRST_TOPIC_ID: i16 = 13;
 const FIRST_REPLICA_STATE: i16 = 15;
 /// The first version that is told where the leader is.
 const FIRST_LEADER_HINT: i16 = 16;
+/// The only selector of replicas that there is.
+const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 /// Stretches without anything an old consumer understands that are passed over in one fetch.
 const MAX_SKIPS: usize = 64;
 
@@ -105,9 +108,9 @@ fn stumble(cx: &RequestContext, request: &FetchRequest) -> FetchResponse {
 }
 
 fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> FetchParams {
-    let replica_id = match cx.api_version >= FIRST_REPLICA_STATE {
-        true => request.replica_state.replica_id,
-        false => request.replica_id,
+    let (replica_id, replica_epoch) = match cx.api_version >= FIRST_REPLICA_STATE {
+        true => (request.replica_state.replica_id, request.replica_state.replica_epoch),
+        false => (request.replica_id, -1),
     };
     let mut max_bytes = size(request.max_bytes.min(broker.config.load().fetch_max_bytes));
     if replica_id < 0 {
@@ -115,13 +118,22 @@ fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> Fetch
     }
     FetchParams {
         replica_id,
+        replica_epoch,
         read_committed: request.isolation_level == 1,
         from_follower: cx.api_version >= FIRST_FROM_FOLLOWER,
+        client_rack: client_rack(cx, broker, &request.rack_id),
         max_wait_ms: u64::try_from(request.max_wait_ms).unwrap_or(0),
         min_bytes: size(request.min_bytes).min(max_bytes),
         max_bytes,
         one_batch_each: cx.api_version < FIRST_MAX_BYTES,
     }
+}
+
+/// The consumer's rack, if it counts (`replica.selector.class`).
+fn client_rack(cx: &RequestContext, broker: &Broker, rack: &str) -> Option<String> {
+    let config = broker.config.load();
+    let selects = config.replica_selector_class.as_deref() == Some(RACK_AWARE_SELECTOR);
+    (selects && cx.api_version >= FIRST_FROM_FOLLOWER && !rack.is_empty()).then(|| rack.to_owned())
 }
 
 /// As in Kafka: whoever asks for a partition twice means the last.
@@ -210,6 +222,9 @@ impl Fetching {
     /// Words what was found, and lets the session leave out what has no news.
     fn answer(self, results: Vec<FetchedPart>) -> FetchResponse {
         let Fetching { cx, broker, params, context, names, parts } = self;
+        if params.replica_id >= 0 {
+            broker.replicas.on_replicated(&parts, &results);
+        }
         let image = broker.metadata.load();
         let mut hints = LeaderHints::new(&image, &cx.connection.listener);
         let (mut read, mut asked) = (results.into_iter(), parts.into_iter());
@@ -231,7 +246,7 @@ impl Fetching {
                 log_start_offset: fetched.log_start_offset,
                 has_records: !fetched.records.is_empty(),
                 failed: fetched.error.is_some(),
-                diverging: fetched.diverging_epoch.is_some(),
+                diverging: fetched.diverging_epoch.is_some() || fetched.preferred_read_replica.is_some(),
             });
             let mut told = word(&cx, part.partition, fetched);
             let code = ErrorCode::from_code(told.error_code);
@@ -345,6 +360,7 @@ fn word(cx: &RequestContext, partition_index: i32, fetched: FetchedPart) -> Part
         diverging_epoch: fetched
             .diverging_epoch
             .map_or_else(EpochEndOffset::default, |(epoch, end_offset)| EpochEndOffset { epoch, end_offset }),
+        preferred_read_replica: fetched.preferred_read_replica.unwrap_or(-1),
         aborted_transactions: fetched.aborted_transactions.map(aborted),
         records: Some(fetched.records).filter(|_| code != ErrorCode::UnsupportedCompressionType),
         ..Default::default()

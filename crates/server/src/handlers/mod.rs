@@ -100,6 +100,7 @@ handlers! {
     describe_user_scram_credentials::DescribeUserScramCredentials,
     alter_user_scram_credentials::AlterUserScramCredentials,
     describe_quorum::DescribeQuorum,
+    alter_partition::AlterPartition,
     update_features::UpdateFeatures,
     describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
