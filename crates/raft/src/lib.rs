@@ -15,8 +15,8 @@ mod voters;
 
 pub use batch::{BatchError, LogBatch, MAX_BATCH_BYTES, read_batches};
 pub use core::{
-    BeginEpoch, EndEpoch, Epochs, Fetch, Fetched, Head, Input, Output, RaftConfig, RaftCore, Request, RequestId,
-    Response, Timeouts, Vote, Voter,
+    BeginEpoch, EndEpoch, Epochs, Fetch, Fetched, Head, Input, Output, RaftConfig, RaftCore, ReplicaProgress, Request,
+    RequestId, Response, Timeouts, Vote, Voter,
 };
 pub use log::{LogListener, LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 pub use node::{AppendError, NoNetwork, NodeConfig, QuorumStatus, RaftError, RaftNetwork, RaftNode, ReadError};

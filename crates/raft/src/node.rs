@@ -15,7 +15,8 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::batch::{BatchError, LogBatch, read_batches};
 use crate::core::{
-    Epochs, Fetched, Head, Input, Output, RaftConfig, RaftCore, Request, RequestId, Response, Timeouts, Voter,
+    Epochs, Fetched, Head, Input, Output, RaftConfig, RaftCore, ReplicaProgress, Request, RequestId, Response,
+    Timeouts, Voter,
 };
 use crate::log::{LogNews, OffsetAndEpoch, RaftLog, RaftLogError, SnapshotFile};
 use crate::quorum_state::{QuorumState, QuorumStateError, QuorumStateStore};
@@ -379,6 +380,16 @@ impl RaftNode {
         }
         let snapshot = read_snapshot(self.log.read_snapshot(file.id)?)?;
         Ok(now_ms.saturating_sub(snapshot.last_contained_log_timestamp_ms) > retention_ms)
+    }
+
+    /// How far everybody is, as far as this node leads.
+    pub fn replicas(&self) -> Vec<ReplicaProgress> {
+        self.lock().core.replicas(self.clock.now())
+    }
+
+    /// Where the log begins.
+    pub fn start_offset(&self) -> i64 {
+        self.log.start_offset()
     }
 
     /// Who votes. A static quorum knows no directories.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use hashbrown::HashSet;
 use milena_common::config::BrokerConfig;
-use milena_metadata::Controller;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::CreateTopicsRequest;
 use milena_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::controller_channel::ControllerChannel;
 
 /// Where groups and their offsets are stored.
 pub(crate) const GROUP_METADATA_TOPIC: &str = "__consumer_offsets";
@@ -31,14 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// See the module.
 pub(crate) struct AutoTopics {
-    controller: Controller,
+    controllers: ControllerChannel,
     making: Mutex<HashSet<String>>,
     made: Notify,
 }
 
 impl AutoTopics {
-    pub(crate) fn new(controller: Controller) -> AutoTopics {
-        AutoTopics { controller, making: Mutex::default(), made: Notify::new() }
+    pub(crate) fn new(controllers: ControllerChannel) -> AutoTopics {
+        AutoTopics { controllers, making: Mutex::default(), made: Notify::new() }
     }
 
     /// Makes the topics, or waits for who is making them. Afterwards they are in this broker's metadata, unless the controller
@@ -59,7 +60,7 @@ impl AutoTopics {
             let topics = mine.topics.iter().map(|topic| creatable(config, topic)).collect();
             let timeout_ms = config.request_timeout_ms;
             let request = CreateTopicsRequest { topics, timeout_ms, ..Default::default() };
-            match self.controller.create_topics(request).await {
+            match self.controllers.ask(request, async |c, request| c.create_topics(request).await).await {
                 Ok(response) => {
                     // another broker or client was first: what was asked for is there
                     let fine = [ErrorCode::None, ErrorCode::TopicAlreadyExists].map(ErrorCode::code);

@@ -14,8 +14,10 @@ use milena_raft::RaftNode;
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
+use crate::controller_channel::ControllerChannel;
 use crate::peers::Peers;
 use crate::producer_ids::ProducerIds;
+use crate::quorum_wire::QuorumWire;
 use crate::quota::Quotas;
 use crate::telemetry::Telemetry;
 use crate::txn_markers::LocalMarkers;
@@ -31,8 +33,12 @@ pub(crate) struct Broker {
     pub(crate) clock: Arc<dyn Clock>,
     /// What the cluster is.
     pub(crate) metadata: MetadataCache,
-    /// Who may change it.
+    /// Who may change it, where this node leads the quorum.
     pub(crate) controller: Controller,
+    /// The way to whoever may, wherever that is.
+    pub(crate) controllers: ControllerChannel,
+    /// How members of the quorum speak to this node.
+    pub(crate) quorum_wire: Arc<QuorumWire>,
     /// The quorum that keeps the metadata, as this node sees it.
     pub(crate) raft: Arc<RaftNode>,
     /// Topics that are made because somebody asked for them.

@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use crate::auto_topics::AutoTopics;
 use crate::broker::Broker;
+use crate::controller_channel::ControllerChannel;
 use crate::coordinator_log::CoordinatorLog;
 use crate::coordinator_publisher::CoordinatorPublisher;
 use crate::dynamic_config::DynamicConfig;
@@ -92,6 +93,15 @@ impl Node {
     /// See [`StartError`]; nothing goes on running then.
     pub async fn start(config: BrokerConfig) -> Result<Node, StartError> {
         check_roles(&config)?;
+        Node::start_whatever_it_is(config).await
+    }
+
+    /// As [`Node::start`], but with what is not supported yet too: for tests of what is on its way.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    #[doc(hidden)]
+    pub async fn start_whatever_it_is(config: BrokerConfig) -> Result<Node, StartError> {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let listeners = bind(&config)?;
@@ -128,7 +138,8 @@ impl Node {
         ));
         let group_log = Arc::new(CoordinatorLog::of_groups(&config, Arc::clone(&replicas)));
         let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
-        let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), quorum.controller.clone());
+        let controllers = ControllerChannel::new(&config, Arc::clone(&quorum.raft), quorum.controller.clone())?;
+        let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), controllers.clone());
         let peers = Peers::new(Arc::clone(&config), quorum.cache.clone());
         let markers = Arc::new(LocalMarkers {
             replicas: Arc::clone(&replicas),
@@ -157,13 +168,15 @@ impl Node {
             clock,
             metadata: quorum.cache.clone(),
             controller: quorum.controller.clone(),
+            quorum_wire: Arc::clone(&quorum.wire),
             raft: Arc::clone(&quorum.raft),
             replicas: Arc::clone(&replicas),
             groups,
             quotas: Quotas::new(&config),
             telemetry: Telemetry::start(&config, &metrics)?,
             metrics,
-            auto_topics: AutoTopics::new(quorum.controller.clone()),
+            auto_topics: AutoTopics::new(controllers.clone()),
+            controllers,
             producer_ids,
             transactions,
             peers,
@@ -180,8 +193,17 @@ impl Node {
             let quorum = Arc::clone(&quorum);
             spawn(async move { quorum.run(publishers, quorum_stopped).await })
         };
+        let bounds = ConnectionBounds::new(&config);
+        let (stop_listening, listening_stopped) = watch::channel(false);
+        let bound = listeners.iter().map(|l| (l.endpoint.listener.clone(), l.address)).collect();
+        let endpoints = advertised(&config.advertised_endpoints()?, &listeners);
+        let accept = |l: Listener| spawn(l.run(Arc::clone(&broker), Arc::clone(&bounds), listening_stopped.clone()));
+        // the quorum speaks before anybody is registered, for there is no leader without it
+        let (for_controllers, for_clients): (Vec<_>, Vec<_>) =
+            listeners.into_iter().partition(|l| config.is_controller_listener(&l.endpoint.listener));
+        let mut listening: Vec<_> = for_controllers.into_iter().map(&accept).collect();
         let registered = tokio::select! {
-            registered = register(&broker, &quorum, &listeners, &storage.directories, storage.previous_broker_epoch) => registered,
+            registered = register(&broker, &quorum, endpoints, &storage.directories, storage.previous_broker_epoch) => registered,
             ended = &mut following => return Err(match ended {
                 Ok(Err(error)) => error.into(),
                 _ => StartError::Panicked,
@@ -191,11 +213,7 @@ impl Node {
         // by now the metadata were read, and every log has its topic's configuration
         broker.replicas.logs().start_cleaner(cleaner_options(&broker.config.load()));
 
-        let bounds = ConnectionBounds::new(&config);
-        let (stop_listening, listening_stopped) = watch::channel(false);
-        let bound = listeners.iter().map(|l| (l.endpoint.listener.clone(), l.address)).collect();
-        let accept = |l: Listener| spawn(l.run(Arc::clone(&broker), Arc::clone(&bounds), listening_stopped.clone()));
-        let mut listening: Vec<_> = listeners.into_iter().map(accept).collect();
+        listening.extend(for_clients.into_iter().map(&accept));
         if let Some(address) = &config.milena_metrics_listen {
             let metrics = TcpListener::bind(address)
                 .await
@@ -339,12 +357,11 @@ fn advertised(endpoints: &[EndPoint], listeners: &[Listener]) -> Vec<Endpoint> {
 async fn register(
     broker: &Arc<Broker>,
     quorum: &Arc<Quorum>,
-    listeners: &[Listener],
+    endpoints: Vec<Endpoint>,
     directories: &[Uuid],
     previous_epoch: i64,
 ) -> Result<Registration, StartError> {
     quorum.ready().await;
-    let endpoints = advertised(&broker.file_config.advertised_endpoints()?, listeners);
     Ok(Registration::start(broker, quorum, endpoints, directories.to_vec(), previous_epoch).await?)
 }
 

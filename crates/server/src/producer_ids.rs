@@ -6,10 +6,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use milena_metadata::{Controller, MetadataCache};
+use milena_metadata::MetadataCache;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::AllocateProducerIdsRequest;
 use parking_lot::Mutex;
+
+use crate::controller_channel::ControllerChannel;
 
 /// Ids that are left when the next block is fetched: a tenth of one.
 const LOW: i64 = 100;
@@ -18,7 +20,7 @@ const LOW: i64 = 100;
 pub(crate) struct ProducerIds {
     node_id: i32,
     metadata: MetadataCache,
-    controller: Controller,
+    controllers: ControllerChannel,
     blocks: Mutex<Blocks>,
     /// Held by whoever asks the controller, so that only one does.
     fetching: tokio::sync::Mutex<()>,
@@ -44,9 +46,9 @@ impl Blocks {
 }
 
 impl ProducerIds {
-    pub(crate) fn new(node_id: i32, metadata: MetadataCache, controller: Controller) -> Arc<ProducerIds> {
+    pub(crate) fn new(node_id: i32, metadata: MetadataCache, controllers: ControllerChannel) -> Arc<ProducerIds> {
         let (blocks, fetching) = (Mutex::default(), tokio::sync::Mutex::default());
-        Arc::new(ProducerIds { node_id, metadata, controller, blocks, fetching })
+        Arc::new(ProducerIds { node_id, metadata, controllers, blocks, fetching })
     }
 
     /// An id that nobody has. Waits for the controller only if it was asked too late.
@@ -94,7 +96,8 @@ impl ProducerIds {
         }
         let broker_epoch = self.metadata.load().cluster.broker(self.node_id).map_or(-1, |broker| broker.epoch);
         let request = AllocateProducerIdsRequest { broker_id: self.node_id, broker_epoch };
-        let answer = self.controller.allocate_producer_ids(request).await.map_err(|error| error.code)?;
+        let answer = self.controllers.ask(request, async |c, request| c.allocate_producer_ids(request).await).await;
+        let answer = answer.map_err(|error| error.code)?;
         if answer.error_code != 0 {
             return Err(ErrorCode::from_code(answer.error_code));
         }

@@ -17,11 +17,14 @@ use milena_metadata::{
     ApiError, Bootstrap, Controller, ControllerConfig, LoadError, MetadataCache, MetadataLoader, MetadataPublisher,
 };
 use milena_raft::{
-    LogBatch, MAX_BATCH_BYTES, NoNetwork, NodeConfig, OffsetAndEpoch, QuorumStateStore, RaftError, RaftLog, RaftNode,
-    ReadError, Snapshot, Timeouts,
+    LogBatch, MAX_BATCH_BYTES, NodeConfig, OffsetAndEpoch, QuorumStateStore, RaftError, RaftLog, RaftNode, ReadError,
+    Snapshot, Timeouts, Voter,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::quorum_network::QuorumNetwork;
+use crate::quorum_wire::QuorumWire;
 
 /// Bytes of committed batches read at a time.
 const READ_BYTES: usize = 4 << 20;
@@ -63,6 +66,7 @@ pub struct Quorum {
     pub raft: Arc<RaftNode>,
     pub controller: Controller,
     pub cache: MetadataCache,
+    pub(crate) wire: Arc<QuorumWire>,
     published: watch::Sender<i64>,
     ready: watch::Sender<bool>,
     config: QuorumConfig,
@@ -87,7 +91,7 @@ impl MetadataLog for RaftMetadataLog {
 }
 
 impl Quorum {
-    /// Opens the log and, as the only voter, takes the lead. Nothing is published before `run`.
+    /// Opens the log and, as the only voter, takes the lead. To be called in the runtime, which sends what is asked of others. Nothing is published before `run`.
     ///
     /// # Errors
     /// See [`QuorumError`].
@@ -99,14 +103,24 @@ impl Quorum {
     ) -> Result<Quorum, QuorumError> {
         let node_id = config.broker.node_id;
         let voters = config.broker.voters().map_err(|error| QuorumError::Config(error.to_string()))?;
-        let static_voters = voters.iter().map(|voter| voter.id).collect();
-        let (directory_id, timeouts) = (config.directory_id, Timeouts::default());
+        let static_voters: Vec<i32> = voters.iter().map(|voter| voter.id).collect();
+        let (directory_id, timeouts) = (config.directory_id, timeouts(&config.broker));
+        let wire = Arc::new(QuorumWire {
+            cluster_id: config.cluster_id.clone(),
+            me: Voter { id: node_id, directory_id },
+            endpoints: config.endpoints.clone(),
+            voters,
+        });
+        let network = Arc::new(QuorumNetwork::new(&config.broker, Arc::clone(&wire)));
         let raft = NodeConfig { node_id, directory_id, static_voters, timeouts };
-        let raft = RaftNode::start(raft, log, votes, clock.clone(), Arc::new(NoNetwork))?;
-        if raft.voters().len() > 1 {
+        let raft = RaftNode::start(raft, log, votes, clock.clone(), network.clone())?;
+        if raft.voters().len() > 1 && raft.kraft_version() > 0 {
             let voters = raft.voters().len();
-            return Err(QuorumError::Config(format!("a quorum of {voters} voters is not supported yet")));
+            return Err(QuorumError::Config(format!(
+                "a quorum of {voters} voters that the log names is not supported yet; name them in controller.quorum.voters"
+            )));
         }
+        network.connect(&raft);
         let controller = ControllerConfig {
             node_id,
             cluster_id: config.cluster_id.clone(),
@@ -116,7 +130,7 @@ impl Quorum {
         let controller = Controller::new(controller, Arc::new(RaftMetadataLog(raft.clone())), clock.clone());
         let (published, _) = watch::channel(-1);
         let (ready, _) = watch::channel(false);
-        Ok(Quorum { raft, controller, cache: MetadataCache::default(), published, ready, config, clock })
+        Ok(Quorum { raft, controller, cache: MetadataCache::default(), wire, published, ready, config, clock })
     }
 
     /// Waits until this node knows all that was committed before, and the cluster has begun: an image with a
@@ -213,7 +227,10 @@ impl<'a> Follower<'a> {
         self.quorum.published.send_if_modified(|known| std::mem::replace(known, offset) != offset);
         self.quorum.controller.on_committed(offset);
         self.follow_leadership()?;
-        let ready = self.leading.is_some() && self.loader.published().features.metadata_version > 0;
+        let leader_id = self.quorum.raft.status().leader_id;
+        let is_led =
+            if leader_id == self.quorum.config.broker.node_id { self.leading.is_some() } else { leader_id >= 0 };
+        let ready = is_led && self.loader.published().features.metadata_version > 0;
         self.quorum.ready.send_if_modified(|known| !std::mem::replace(known, *known || ready) && ready);
         Ok(())
     }
@@ -300,6 +317,18 @@ impl<'a> Follower<'a> {
             // A failed snapshot was reported by the task.
             let _ = task.await;
         }
+    }
+}
+
+fn timeouts(config: &BrokerConfig) -> Timeouts {
+    let ms = |value: i32| u64::try_from(value).unwrap_or(0);
+    Timeouts {
+        election_ms: ms(config.controller_quorum_election_timeout_ms),
+        fetch_ms: ms(config.controller_quorum_fetch_timeout_ms),
+        election_backoff_max_ms: ms(config.controller_quorum_election_backoff_max_ms),
+        request_ms: ms(config.controller_quorum_request_timeout_ms),
+        retry_backoff_ms: ms(config.controller_quorum_retry_backoff_ms),
+        ..Timeouts::default()
     }
 }
 

@@ -1,14 +1,14 @@
 //! The broker's life as its controller sees it: registered, unfenced, alive by heartbeats, gone in order.
 //!
-//! Owns the broker's epoch and its heartbeats. Called by `node.rs`. The controller is local until there are several nodes.
+//! Owns the broker's epoch and its heartbeats. Called by `node.rs`. The controller is wherever the quorum's leader is.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use milena_common::Uuid;
+use milena_metadata::ApiError;
 use milena_metadata::image::Endpoint;
 use milena_metadata::versions::supported_features;
-use milena_metadata::{ApiError, Controller};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::broker_registration_request::{Feature, Listener};
 use milena_protocol::messages::{BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::broker::Broker;
+use crate::controller_channel::ControllerChannel;
 use crate::quorum::Quorum;
 
 /// Wait before a registration that may succeed later is tried again.
@@ -34,7 +35,7 @@ pub enum RegistrationError {
 pub(crate) struct Registration {
     broker_id: i32,
     broker_epoch: i64,
-    controller: Controller,
+    controllers: ControllerChannel,
     heartbeats: JoinHandle<()>,
 }
 
@@ -50,11 +51,12 @@ impl Registration {
         directories: Vec<Uuid>,
         previous_epoch: i64,
     ) -> Result<Registration, RegistrationError> {
-        let (broker_id, controller) = (broker.node_id, broker.controller.clone());
+        let (broker_id, controllers) = (broker.node_id, broker.controllers.clone());
         let request = request(broker, endpoints, directories, previous_epoch);
         let refused = |code, message| RegistrationError::Refused { broker_id, code, message };
         let broker_epoch = loop {
-            match controller.register_broker(request.clone()).await {
+            let registering = controllers.ask(request.clone(), async |c, request| c.register_broker(request).await);
+            match registering.await {
                 Ok(response) => match ErrorCode::from_code(response.error_code) {
                     ErrorCode::None => break response.broker_epoch,
                     code if is_transient(code) => tracing::debug!(code = code.name(), "cannot register yet"),
@@ -69,7 +71,7 @@ impl Registration {
         let mut published = quorum.published();
         loop {
             let offset = *published.borrow_and_update();
-            let answer = heartbeat(&controller, broker_id, broker_epoch, offset, false).await;
+            let answer = heartbeat(&controllers, broker_id, broker_epoch, offset, false).await;
             if answer.is_some_and(|answer| !answer.is_fenced) {
                 break;
             }
@@ -81,8 +83,8 @@ impl Registration {
         }
         let interval =
             Duration::from_millis(u64::try_from(broker.file_config.broker_heartbeat_interval_ms).unwrap_or(1).max(1));
-        let heartbeats = spawn(keep_alive(controller.clone(), broker_id, broker_epoch, published, interval));
-        Ok(Registration { broker_id, broker_epoch, controller, heartbeats })
+        let heartbeats = spawn(keep_alive(controllers.clone(), broker_id, broker_epoch, published, interval));
+        Ok(Registration { broker_id, broker_epoch, controllers, heartbeats })
     }
 
     /// The offset of the record that registered this incarnation.
@@ -95,7 +97,7 @@ impl Registration {
         let mut published = quorum.published();
         for _ in 0..SHUTDOWN_HEARTBEATS {
             let offset = *published.borrow_and_update();
-            match heartbeat(&self.controller, self.broker_id, self.broker_epoch, offset, true).await {
+            match heartbeat(&self.controllers, self.broker_id, self.broker_epoch, offset, true).await {
                 Some(answer) if answer.should_shut_down => return,
                 Some(_) => {}
                 None => return,
@@ -143,7 +145,7 @@ fn request(
 
 /// One heartbeat; `None` if the controller did not take it.
 async fn heartbeat(
-    controller: &Controller,
+    controllers: &ControllerChannel,
     broker_id: i32,
     broker_epoch: i64,
     current_metadata_offset: i64,
@@ -156,7 +158,7 @@ async fn heartbeat(
         want_shut_down,
         ..Default::default()
     };
-    match controller.heartbeat(request).await {
+    match controllers.ask(request, async |c, request| c.heartbeat(request).await).await {
         Ok(response) if response.error_code == 0 => Some(response),
         Ok(response) => {
             tracing::warn!(broker_id, error = ErrorCode::from_code(response.error_code).name(), "heartbeat refused");
@@ -170,7 +172,7 @@ async fn heartbeat(
 }
 
 async fn keep_alive(
-    controller: Controller,
+    controllers: ControllerChannel,
     broker_id: i32,
     broker_epoch: i64,
     published: watch::Receiver<i64>,
@@ -179,7 +181,7 @@ async fn keep_alive(
     loop {
         tokio::time::sleep(interval).await;
         let offset = *published.borrow();
-        heartbeat(&controller, broker_id, broker_epoch, offset, false).await;
+        heartbeat(&controllers, broker_id, broker_epoch, offset, false).await;
     }
 }
 

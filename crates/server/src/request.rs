@@ -118,6 +118,22 @@ impl RequestContext {
     }
 }
 
+impl ConnectionInfo {
+    /// Of a client whose requests come by way of another node's connection.
+    pub(crate) fn behind(connection: &ConnectionInfo, peer: SocketAddr) -> ConnectionInfo {
+        ConnectionInfo {
+            peer,
+            listener: connection.listener.clone(),
+            kind: connection.kind,
+            protocol: connection.protocol,
+            throttle_ms: AtomicU64::new(0),
+            network_nanoseconds: AtomicU64::new(0),
+            software: OnceLock::new(),
+            client_instance: Mutex::default(),
+        }
+    }
+}
+
 /// Name and version of a client's software, as ApiVersions tells them (KIP-511).
 #[derive(Debug, Clone)]
 pub(crate) struct Software {
@@ -133,7 +149,6 @@ pub(crate) struct ConnectionInfo {
     pub(crate) listener: String,
     /// [`Listeners::BROKER`] or [`Listeners::CONTROLLER`].
     pub(crate) kind: Listeners,
-    #[expect(dead_code, reason = "authentication reads it")]
     pub(crate) protocol: SecurityProtocol,
     /// For how long the connection is not to be read; see [`RequestContext::throttle`].
     pub(crate) throttle_ms: AtomicU64,

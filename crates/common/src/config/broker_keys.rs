@@ -44,13 +44,13 @@ config_def! {
     "controller.quorum.append.linger.ms" => controller_quorum_append_linger_ms: i32 = "25", AtLeast(0), ReadOnly Public idle, "How long the leader collects records before it writes them to the metadata log.";
     "controller.quorum.auto.join.enable" => controller_quorum_auto_join_enable: bool = "false", Any, ReadOnly Public idle, "A controller that is no voter yet joins the voters by itself.";
     "controller.quorum.bootstrap.servers" => controller_quorum_bootstrap_servers: Vec<String> = "", Any, ReadOnly Public live, "Addresses at which the quorum is found: host:port, separated by commas.";
-    "controller.quorum.election.backoff.max.ms" => controller_quorum_election_backoff_max_ms: i32 = "1000", AtLeast(0), ReadOnly Public idle, "Longest random wait before another election.";
-    "controller.quorum.election.timeout.ms" => controller_quorum_election_timeout_ms: i32 = "1000", AtLeast(0), ReadOnly Public idle, "Time for an election before the next one starts.";
+    "controller.quorum.election.backoff.max.ms" => controller_quorum_election_backoff_max_ms: i32 = "1000", AtLeast(0), ReadOnly Public live, "Longest random wait before another election.";
+    "controller.quorum.election.timeout.ms" => controller_quorum_election_timeout_ms: i32 = "1000", AtLeast(0), ReadOnly Public live, "Time for an election before the next one starts.";
     "controller.quorum.fetch.max.bytes" => controller_quorum_fetch_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of the metadata log in one fetch.";
     "controller.quorum.fetch.snapshot.max.bytes" => controller_quorum_fetch_snapshot_max_bytes: i32 = "1048576", AtLeast(1), ReadOnly Public idle, "Most bytes of a snapshot in one fetch.";
-    "controller.quorum.fetch.timeout.ms" => controller_quorum_fetch_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly Public idle, "Without a fetch for so long, a follower stands for election and a leader resigns.";
-    "controller.quorum.request.timeout.ms" => controller_quorum_request_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly Public idle, "Time for an answer within the quorum.";
-    "controller.quorum.retry.backoff.ms" => controller_quorum_retry_backoff_ms: i32 = "20", AtLeast(0), ReadOnly Public idle, "Wait before a failed request within the quorum is sent again.";
+    "controller.quorum.fetch.timeout.ms" => controller_quorum_fetch_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly Public live, "Without a fetch for so long, a follower stands for election and a leader resigns.";
+    "controller.quorum.request.timeout.ms" => controller_quorum_request_timeout_ms: i32 = "2000", AtLeast(0), ReadOnly Public live, "Time for an answer within the quorum.";
+    "controller.quorum.retry.backoff.ms" => controller_quorum_retry_backoff_ms: i32 = "20", AtLeast(0), ReadOnly Public live, "Wait before a failed request within the quorum is sent again.";
     "controller.quorum.voters" => controller_quorum_voters: Vec<String> = "", Any, ReadOnly Public live, "Voters of a fixed quorum: id@host:port, separated by commas.";
     "controller.quota.window.num" => controller_quota_window_num: i32 = "11", AtLeast(1), ReadOnly Public live, "Samples kept for the quota on changes of topics.";
     "controller.quota.window.size.seconds" => controller_quota_window_size_seconds: i32 = "1", AtLeast(1), ReadOnly Public live, "Length of one such sample.";

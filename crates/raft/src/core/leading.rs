@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use milena_common::Now;
+use milena_common::{Now, Uuid};
 use milena_protocol::records::control::ControlType;
 use milena_protocol::stored::control::LeaderChangeMessage;
 use milena_protocol::stored::control::leader_change_message::Voter as VoterRecord;
@@ -12,6 +12,9 @@ use milena_protocol::{Encode, ErrorCode};
 use super::messages::{Fetch, Fetched, Response};
 use super::{Output, RaftCore, RequestId, Role, Voter};
 use crate::batch::{MAX_BATCH_BYTES, control_batch, data_batch};
+
+/// How long an observer that does not fetch is remembered.
+const OBSERVER_SESSION_MS: i64 = 300_000;
 
 /// What a leader knows.
 #[derive(Debug, Default)]
@@ -30,6 +33,44 @@ struct Progress {
     end_offset: Option<i64>,
     /// It fetched since the last check of the quorum.
     fetched: bool,
+    directory_id: Uuid,
+    is_observer: bool,
+    /// When it last fetched, and where the leader's log ended then.
+    last_fetch: Option<(i64, i64)>,
+    /// When its log last was as long as the leader's.
+    caught_up_wall_ms: Option<i64>,
+}
+
+impl Progress {
+    fn is_gone(&self, now: Now) -> bool {
+        self.last_fetch.is_none_or(|(at_wall_ms, _)| now.wall_ms.saturating_sub(at_wall_ms) >= OBSERVER_SESSION_MS)
+    }
+
+    /// It fetched from `end_offset` on. Whoever has by now what there was at its last fetch had caught up then.
+    fn fetched_from(&mut self, now: Now, end_offset: i64, leaders_end: i64) {
+        if end_offset >= leaders_end {
+            self.caught_up_wall_ms = Some(now.wall_ms).max(self.caught_up_wall_ms);
+        } else if let Some((at_wall_ms, end_then)) = self.last_fetch
+            && end_offset >= end_then
+        {
+            self.caught_up_wall_ms = Some(at_wall_ms).max(self.caught_up_wall_ms);
+        }
+        self.end_offset = Some(end_offset);
+        self.last_fetch = Some((now.wall_ms, leaders_end));
+    }
+}
+
+/// How far a member is, as the leader knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaProgress {
+    pub replica: Voter,
+    pub is_voter: bool,
+    /// Where its log ends; -1 if that is not known.
+    pub log_end_offset: i64,
+    /// Milliseconds since 1970; -1 if it did not fetch.
+    pub last_fetch_wall_ms: i64,
+    /// Milliseconds since 1970; -1 if it never had all.
+    pub last_caught_up_wall_ms: i64,
 }
 
 /// A fetch that found nothing yet.
@@ -60,6 +101,11 @@ impl Leading {
         self.parked.iter().map(|parked| parked.deadline_ms).chain(self.check_quorum_ms).min()
     }
 
+    /// Observers that did not fetch for long.
+    fn forget_observers(&mut self, now: Now) {
+        self.progress.retain(|_, progress| !progress.is_observer || !progress.is_gone(now));
+    }
+
     /// The peers, whoever has most of the log first.
     pub fn successors(&self, peers: impl Iterator<Item = Voter>) -> Vec<Voter> {
         let mut peers: Vec<Voter> = peers.collect();
@@ -75,7 +121,7 @@ impl RaftCore {
         let epoch_start_offset = self.log_end_offset();
         let Some(batch) = self.leader_change(now, epoch_start_offset) else { return };
         (self.state.leader_id, self.state.voted_id) = (self.config.node_id, -1);
-        self.state.voted_directory_id = milena_common::Uuid::ZERO;
+        self.state.voted_directory_id = Uuid::ZERO;
         let check_quorum_ms = self.peers().next().is_some().then(|| now.mono_ms + self.check_quorum_timeout_ms());
         self.change_role(Role::Leader(Leading { epoch_start_offset, check_quorum_ms, ..Leading::default() }));
         self.persist();
@@ -84,6 +130,34 @@ impl RaftCore {
         self.log.append(self.epoch(), epoch_start_offset + records);
         self.out.push(Output::AppendBatch(batch));
         self.tell_leader();
+    }
+
+    /// How far everybody is, voters first; empty unless this member leads.
+    pub fn replicas(&self, now: Now) -> Vec<ReplicaProgress> {
+        let Role::Leader(leading) = &self.role else { return Vec::new() };
+        let word = |replica: Voter, is_voter, progress: Progress| ReplicaProgress {
+            replica,
+            is_voter,
+            log_end_offset: progress.end_offset.unwrap_or(-1),
+            last_fetch_wall_ms: progress.last_fetch.map_or(-1, |(at_wall_ms, _)| at_wall_ms),
+            last_caught_up_wall_ms: progress.caught_up_wall_ms.unwrap_or(-1),
+        };
+        let voter = |voter: &Voter| match voter.id == self.config.node_id {
+            true => ReplicaProgress {
+                replica: *voter,
+                is_voter: true,
+                log_end_offset: self.log_end_offset(),
+                last_fetch_wall_ms: now.wall_ms,
+                last_caught_up_wall_ms: now.wall_ms,
+            },
+            false => word(*voter, true, leading.progress.get(&voter.id).copied().unwrap_or_default()),
+        };
+        let observer = |(&id, progress): (&i32, &Progress)| {
+            let replica = Voter { id, directory_id: progress.directory_id };
+            (progress.is_observer && !progress.is_gone(now)).then(|| word(replica, false, *progress))
+        };
+        let voters = self.config.voters.iter().map(voter);
+        voters.chain(leading.progress.iter().filter_map(observer)).collect()
     }
 
     fn check_quorum_timeout_ms(&self) -> u64 {
@@ -142,8 +216,14 @@ impl RaftCore {
             return self.out.push(refuse(ErrorCode::NotLeaderOrFollower));
         };
         // whatever it asks for, it is alive and knows who leads
+        let is_voter = self.config.voters.iter().any(|voter| voter.id == fetch.replica.id);
+        if !is_voter {
+            leading.forget_observers(now);
+        }
         let progress = leading.progress.entry(fetch.replica.id).or_default();
         progress.fetched = true;
+        progress.directory_id = fetch.replica.directory_id;
+        progress.is_observer = !is_voter;
         let behind_start = fetch.log_end.offset < log.start().offset
             || (log.start().offset > 0 && fetch.log_end.epoch < log.start().epoch);
         if behind_start {
@@ -152,7 +232,7 @@ impl RaftCore {
         if !log.contains_end(fetch.log_end) {
             return self.out.push(answer(Fetched::Diverging(log.end_of(fetch.log_end.epoch))));
         }
-        progress.end_offset = Some(fetch.log_end.offset);
+        progress.fetched_from(now, fetch.log_end.offset, log.end().offset);
         leading.parked.retain(|parked| parked.replica_id != fetch.replica.id);
         leading.parked.push(Parked {
             id,

@@ -23,6 +23,7 @@ use crate::log::OffsetAndEpoch;
 use crate::quorum_state::QuorumState;
 
 pub use epochs::Epochs;
+pub use leading::ReplicaProgress;
 pub use messages::{BeginEpoch, EndEpoch, Fetch, Fetched, Head, Request, Response, Vote};
 
 /// A member of the quorum.

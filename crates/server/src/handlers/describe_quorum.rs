@@ -8,6 +8,7 @@ use std::sync::Arc;
 use milena_protocol::ErrorCode;
 use milena_protocol::messages::describe_quorum_response::{Listener, Node, PartitionData, ReplicaState, TopicData};
 use milena_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
+use milena_raft::ReplicaProgress;
 
 use crate::broker::Broker;
 use crate::request::{Handler, Reply, RequestContext};
@@ -45,17 +46,14 @@ impl Handler for DescribeQuorum {
 /// What the leader knows of the quorum's only partition.
 fn partition(broker: &Broker, version: i16) -> PartitionData {
     let status = broker.raft.status();
-    let now_ms = if version >= 1 { broker.clock.now().wall_ms } else { -1 };
-    let voter = |voter: milena_raft::Voter| {
-        let leads = voter.id == status.leader_id;
-        ReplicaState {
-            replica_id: voter.id,
-            replica_directory_id: if version >= 2 { voter.directory_id } else { milena_common::Uuid::ZERO },
-            log_end_offset: if leads { broker.raft.end_offset() } else { -1 },
-            last_fetch_timestamp: if leads { now_ms } else { -1 },
-            last_caught_up_timestamp: if leads { now_ms } else { -1 },
-        }
+    let state = |progress: ReplicaProgress| ReplicaState {
+        replica_id: progress.replica.id,
+        replica_directory_id: if version >= 2 { progress.replica.directory_id } else { milena_common::Uuid::ZERO },
+        log_end_offset: progress.log_end_offset,
+        last_fetch_timestamp: if version >= 1 { progress.last_fetch_wall_ms } else { -1 },
+        last_caught_up_timestamp: if version >= 1 { progress.last_caught_up_wall_ms } else { -1 },
     };
+    let (voters, observers): (Vec<_>, Vec<_>) = broker.raft.replicas().into_iter().partition(|p| p.is_voter);
     if status.epoch_start_offset.is_none() {
         return PartitionData { error_code: ErrorCode::NotLeaderOrFollower.code(), ..Default::default() };
     }
@@ -63,7 +61,8 @@ fn partition(broker: &Broker, version: i16) -> PartitionData {
         leader_id: status.leader_id,
         leader_epoch: status.epoch,
         high_watermark: status.high_watermark,
-        current_voters: broker.raft.voters().into_iter().map(voter).collect(),
+        current_voters: voters.into_iter().map(state).collect(),
+        observers: observers.into_iter().map(state).collect(),
         ..Default::default()
     }
 }

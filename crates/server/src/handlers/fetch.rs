@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use milena_common::config::value::CompressionType;
 use milena_common::{TopicPartition, Uuid};
-use milena_protocol::ErrorCode;
+use milena_protocol::{ErrorCode, Listeners};
 use milena_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
@@ -71,6 +71,9 @@ impl Handler for Fetch {
     const VERSIONS: RangeInclusive<i16> = 0..=18;
 
     async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: FetchRequest) -> Reply<FetchResponse> {
+        if cx.connection.kind == Listeners::CONTROLLER {
+            return Reply::Later(Box::pin(fetch_metadata(Arc::clone(broker), request, cx.api_version)));
+        }
         if !matches!(request.isolation_level, 0 | 1) {
             return Reply::Now(stumble(cx, &request));
         }
@@ -91,6 +94,15 @@ impl Handler for Fetch {
             fetching.answer(results)
         }))
     }
+}
+
+/// On a listener of the controller there is only the metadata log, for the members of the quorum.
+async fn fetch_metadata(broker: Arc<Broker>, request: FetchRequest, version: i16) -> FetchResponse {
+    let answer = match broker.quorum_wire.read_fetch(request, version) {
+        Ok(request) => broker.raft.handle(request).await.ok_or(ErrorCode::BrokerNotAvailable),
+        Err(error) => Err(error),
+    };
+    broker.quorum_wire.word_fetch(answer, broker.raft.start_offset())
 }
 
 /// Kafka's answer to an isolation level that there is not.

@@ -38,7 +38,7 @@ impl Handler for IncrementalAlterConfigs {
         let mut verdicts = own.iter();
         request.resources.retain(|_| verdicts.next().is_some_and(Option::is_none));
         let count = request.resources.len();
-        let passed_on = match broker.controller.incremental_alter_configs(request).await {
+        let passed_on = match broker.controllers.ask(request, async |c, request| c.incremental_alter_configs(request).await).await {
             Ok(answer) => answer.responses.into_iter().map(|r| (r.error_code, r.error_message)).collect(),
             Err(error) => vec![(error.code.code(), error.message); count],
         };

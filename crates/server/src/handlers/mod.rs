@@ -6,18 +6,24 @@
 use std::ops::RangeInclusive;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use milena_protocol::frame;
 use milena_protocol::header::put_response_header;
 use milena_protocol::{
-    ApiKey, Decode as _, Encode, Listeners, Preamble, Reader, Request, RequestHeader, Response, Writer,
+    ApiKey, Decode as _, Encode, ErrorCode, Listeners, Preamble, Reader, Request, RequestHeader, Response, Writer,
 };
 
 use crate::broker::Broker;
 use crate::quota::Quota;
 use crate::request::{BoxFuture, ConnectionInfo, Handler, Reply, RequestContext};
 use crate::request_time::{RequestTime, timed};
+
+/// Wait before a request is offered to the active controller again.
+const FORWARD_RETRY: Duration = Duration::from_millis(100);
+/// How often, while there is none.
+const FORWARD_TRIES: usize = 150;
 
 /// An API that is served: its key and versions.
 pub(crate) struct Served {
@@ -99,20 +105,45 @@ handlers! {
     alter_client_quotas::AlterClientQuotas,
     describe_user_scram_credentials::DescribeUserScramCredentials,
     alter_user_scram_credentials::AlterUserScramCredentials,
+    vote::Vote,
+    begin_quorum_epoch::BeginQuorumEpoch,
+    end_quorum_epoch::EndQuorumEpoch,
     describe_quorum::DescribeQuorum,
     alter_partition::AlterPartition,
     update_features::UpdateFeatures,
+    envelope::Envelope,
     describe_cluster::DescribeCluster,
     describe_producers::DescribeProducers,
+    broker_registration::BrokerRegistration,
+    broker_heartbeat::BrokerHeartbeat,
     unregister_broker::UnregisterBroker,
     describe_transactions::DescribeTransactions,
     list_transactions::ListTransactions,
+    allocate_producer_ids::AllocateProducerIds,
     consumer_group_heartbeat::ConsumerGroupHeartbeat,
     consumer_group_describe::ConsumerGroupDescribe,
     get_telemetry_subscriptions::GetTelemetrySubscriptions,
     push_telemetry::PushTelemetry,
     list_config_resources::ListConfigResources,
     describe_topic_partitions::DescribeTopicPartitions,
+}
+
+/// Whether a broker passes an API on to the active controller as it came. Configurations are not among them: some of them are the broker's own.
+pub(crate) fn is_forwarded(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::CreateTopics
+            | ApiKey::DeleteTopics
+            | ApiKey::CreatePartitions
+            | ApiKey::ElectLeaders
+            | ApiKey::AlterPartitionReassignments
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::AlterClientQuotas
+            | ApiKey::AlterUserScramCredentials
+            | ApiKey::DescribeQuorum
+            | ApiKey::UpdateFeatures
+            | ApiKey::UnregisterBroker
+    )
 }
 
 /// What became of a request.
@@ -161,6 +192,9 @@ pub(crate) async fn start(
         }
         return Started::Close(format!("version {api_version} of {key} is not served"));
     }
+    if connection.kind == Listeners::BROKER && is_forwarded(key) && broker.controllers.is_elsewhere() {
+        return Started::Later(Box::pin(forward(frame, Arc::clone(connection), Arc::clone(broker))));
+    }
     let request_bytes = frame.len();
     let mut body = Reader::new(frame);
     let header = match RequestHeader::decode_for(&mut body, key, api_version) {
@@ -179,6 +213,36 @@ pub(crate) async fn start(
     };
     let running = pin!(dispatch(cx, broker, key, body));
     timed(time, running).await
+}
+
+/// As [`start`], for a request inside another.
+fn start_boxed(frame: Bytes, connection: Arc<ConnectionInfo>, broker: Arc<Broker>) -> BoxFuture<Started> {
+    Box::pin(async move { start(frame, false, &connection, &broker).await })
+}
+
+/// Has the active controller answer, wherever it is by then; asks again while there is none.
+async fn forward(frame: Bytes, connection: Arc<ConnectionInfo>, broker: Arc<Broker>) -> Option<Vec<Bytes>> {
+    for _ in 0..FORWARD_TRIES {
+        if !broker.controllers.is_elsewhere() {
+            return match start_boxed(frame, connection, broker).await {
+                Started::Ready(chunks) => Some(chunks),
+                Started::Later(answer) => answer.await,
+                Started::Nothing | Started::Close(_) => None,
+            };
+        }
+        match broker.controllers.forward(frame.clone(), connection.peer.ip()).await {
+            Ok(response) => {
+                let length = u32::try_from(response.len()).ok()?;
+                return Some(vec![Bytes::copy_from_slice(&length.to_be_bytes()), response]);
+            }
+            Err(ErrorCode::NotController) => tokio::time::sleep(FORWARD_RETRY).await,
+            Err(error) => {
+                tracing::warn!(error = error.name(), "the controller does not take a request that was passed on");
+                return None;
+            }
+        }
+    }
+    None
 }
 
 async fn run<H: Handler>(cx: RequestContext, broker: &Arc<Broker>, mut body: Reader) -> Started
@@ -247,6 +311,15 @@ mod tests {
         for served in SERVED {
             assert!(served.key.has_version(*served.versions.start()), "{}", served.key);
             assert!(served.key.has_version(*served.versions.end()), "{}", served.key);
+        }
+    }
+
+    #[test]
+    fn what_is_passed_on_to_the_controller_is_served_there() {
+        for served in SERVED.iter().filter(|served| is_forwarded(served.key)) {
+            for kind in [Listeners::BROKER, Listeners::CONTROLLER] {
+                assert!(served.key.listeners().contains(kind), "{}", served.key);
+            }
         }
     }
 }

@@ -13,3 +13,4 @@ mod kafka_metadata;
 mod log_dirs;
 mod quorum;
 mod transactions;
+mod voters;

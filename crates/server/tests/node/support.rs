@@ -106,6 +106,11 @@ impl Stopped {
 
 /// What `kafka-storage format` does: directories with their ids, of which the first has the metadata.
 pub fn format(directories: &[(&Path, Uuid)], voters: Vec<FormatVoter>) {
+    format_as(1, directories, voters);
+}
+
+/// As `format`, for another node.
+pub fn format_as(node_id: i32, directories: &[(&Path, Uuid)], voters: Vec<FormatVoter>) {
     let bootstrap = Bootstrap::default();
     let features = versions::default_feature_levels(bootstrap.metadata_version());
     let directory = |(n, (path, id)): (usize, &(&Path, Uuid))| FormatDirectory {
@@ -115,7 +120,7 @@ pub fn format(directories: &[(&Path, Uuid)], voters: Vec<FormatVoter>) {
     };
     let plan = FormatPlan {
         cluster_id: CLUSTER_ID.to_owned(),
-        node_id: 1,
+        node_id,
         metadata_version: bootstrap.metadata_version(),
         features: features.into_iter().map(|(name, level)| (name.to_owned(), level)).collect(),
         directories: directories.iter().enumerate().map(directory).collect(),
