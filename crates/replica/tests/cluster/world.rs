@@ -11,7 +11,7 @@ use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, SystemClock, TopicPartition, Uuid};
 use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
-use milena_log::{LogManager, LogManagerOptions, Origin, TransactionCheck};
+use milena_log::{CommitBy, LogManager, LogManagerOptions, Origin, TransactionCheck};
 use milena_metadata::image::{MetadataImage, PartitionImage};
 use milena_metadata::store::{AppendError, CommittedBatch, MetadataLog};
 use milena_metadata::versions::supported_features;
@@ -342,8 +342,14 @@ impl Cluster {
             records: b.build(0).unwrap(),
             transaction: TransactionCheck::Off,
         };
-        let request =
-            AppendRequest { acks, origin: Origin::Client, produce_version: Some(13), timeout_ms, parts: vec![part] };
+        let request = AppendRequest {
+            acks,
+            origin: Origin::Client,
+            produce_version: Some(13),
+            timeout_ms,
+            commit: CommitBy::Thread,
+            parts: vec![part],
+        };
         let appended = self.broker(broker).append(request);
         let results = appended.committed().await;
         results.into_iter().next().unwrap().map(|info| info.last_offset).map_err(|error| error.code())
