@@ -57,11 +57,13 @@ fn main() -> Result<()> {
             let server = server::Server::start(*kind, &arguments)?;
             report.add(*kind, "start to first answer (ms)", server.start_ms);
             for row in &rows {
+                usage::forget_peak(server.pid())?;
                 for (name, value) in load::run(*row, &server, &arguments)? {
                     report.add(*kind, &name, value);
                 }
+                let peak = usage::peak_memory_mb(server.pid())?;
+                report.add(*kind, &format!("{}: peak memory (MB)", row.name()), peak);
             }
-            report.add(*kind, "peak memory (MB)", usage::peak_memory_mb(server.pid())?);
             server.stop()?;
         }
     }

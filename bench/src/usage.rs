@@ -50,6 +50,13 @@ pub fn peak_memory_mb(pid: u32) -> Result<f64> {
     status_mb(pid, "VmHWM:")
 }
 
+/// The peak begins anew at what is resident now.
+pub fn forget_peak(pid: u32) -> Result<()> {
+    /// What `clear_refs` takes for this (proc_pid_clear_refs(5)).
+    const RESET_PEAK: &str = "5";
+    Ok(fs::write(format!("/proc/{pid}/clear_refs"), RESET_PEAK)?)
+}
+
 fn status_mb(pid: u32, field: &str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|l| l.strip_prefix(field)).context("a field of /proc/PID/status")?;

@@ -408,7 +408,11 @@ public class Transactions {
     }
 
     static long committed(String group, String topic) throws Exception {
-        OffsetAndMetadata at = admin.listConsumerGroupOffsets(group, new ListConsumerGroupOffsetsOptions().requireStable(true)).partitionsToOffsetAndMetadata().get().get(new TopicPartition(topic, 0));
+        // by its name: whoever asks for all partitions is not told of one whose first offset is still pending
+        TopicPartition partition = new TopicPartition(topic, 0);
+        ListConsumerGroupOffsetsSpec spec = new ListConsumerGroupOffsetsSpec().topicPartitions(Collections.singleton(partition));
+        ListConsumerGroupOffsetsOptions stable = new ListConsumerGroupOffsetsOptions().requireStable(true);
+        OffsetAndMetadata at = admin.listConsumerGroupOffsets(Collections.singletonMap(group, spec), stable).partitionsToOffsetAndMetadata(group).get().get(partition);
         return at == null ? -1 : at.offset();
     }
 
