@@ -31,8 +31,7 @@ impl Handler for AddOffsetsToTxn {
         Reply::Later(Box::pin(async move {
             let partition = TopicPartition::new(GROUP_METADATA_TOPIC, broker.groups.partition_for(&request.group_id));
             let producer = (request.producer_id, request.producer_epoch);
-            let added =
-                broker.transactions.add_partitions(&request.transactional_id, producer, &[partition], 0).await;
+            let added = broker.transactions.add_partitions(&request.transactional_id, producer, &[partition], 0).await;
             let error = added.err().unwrap_or(ErrorCode::None);
             AddOffsetsToTxnResponse { error_code: before_producer_fenced(error, is_old).code(), ..Default::default() }
         }))

@@ -14,7 +14,11 @@ impl Handler for AllocateProducerIds {
     type Request = AllocateProducerIdsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=0;
 
-    async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: AllocateProducerIdsRequest) -> Reply<AllocateProducerIdsResponse> {
+    async fn handle(
+        _cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: AllocateProducerIdsRequest,
+    ) -> Reply<AllocateProducerIdsResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
             let answer = broker.controller.allocate_producer_ids(request).await;

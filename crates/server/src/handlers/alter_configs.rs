@@ -35,9 +35,10 @@ impl Handler for AlterConfigs {
             Err(error) => vec![(error.code.code(), error.message); count],
         };
         let answers = merge(own, passed_on);
-        let responses = asked.into_iter().zip(answers).map(|((resource_type, resource_name), (error_code, error_message))| {
-            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-        });
+        let responses =
+            asked.into_iter().zip(answers).map(|((resource_type, resource_name), (error_code, error_message))| {
+                AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+            });
         Reply::Now(AlterConfigsResponse { responses: responses.collect(), ..Default::default() })
     }
 }

@@ -28,10 +28,8 @@ impl Handler for AlterPartition {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
             let answer = broker.controller.alter_partition(request).await;
-            let mut response = answer.unwrap_or_else(|error| AlterPartitionResponse {
-                error_code: error.code.code(),
-                ..Default::default()
-            });
+            let mut response = answer
+                .unwrap_or_else(|error| AlterPartitionResponse { error_code: error.code.code(), ..Default::default() });
             if version < FIRST_INELIGIBLE {
                 let partitions = response.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
                 for partition in partitions.filter(|p| p.error_code == ErrorCode::IneligibleReplica.code()) {

@@ -19,9 +19,18 @@ impl Handler for ApiVersions {
     type Request = ApiVersionsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=4;
 
-    async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: ApiVersionsRequest) -> Reply<ApiVersionsResponse> {
-        if cx.api_version >= 3 && !(is_software_text(&request.client_software_name) && is_software_text(&request.client_software_version)) {
-            return Reply::Now(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code(), ..Default::default() });
+    async fn handle(
+        cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: ApiVersionsRequest,
+    ) -> Reply<ApiVersionsResponse> {
+        if cx.api_version >= 3
+            && !(is_software_text(&request.client_software_name) && is_software_text(&request.client_software_version))
+        {
+            return Reply::Now(ApiVersionsResponse {
+                error_code: ErrorCode::InvalidRequest.code(),
+                ..Default::default()
+            });
         }
         if cx.api_version >= 3 {
             // what was said first counts

@@ -14,14 +14,16 @@ impl Handler for BrokerHeartbeat {
     type Request = BrokerHeartbeatRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=2;
 
-    async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: BrokerHeartbeatRequest) -> Reply<BrokerHeartbeatResponse> {
+    async fn handle(
+        _cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: BrokerHeartbeatRequest,
+    ) -> Reply<BrokerHeartbeatResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
             let answer = broker.controller.heartbeat(request).await;
-            answer.unwrap_or_else(|error| BrokerHeartbeatResponse {
-                error_code: error.code.code(),
-                ..Default::default()
-            })
+            answer
+                .unwrap_or_else(|error| BrokerHeartbeatResponse { error_code: error.code.code(), ..Default::default() })
         }))
     }
 }

@@ -14,13 +14,18 @@ impl Handler for BrokerRegistration {
     type Request = BrokerRegistrationRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=4;
 
-    async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: BrokerRegistrationRequest) -> Reply<BrokerRegistrationResponse> {
+    async fn handle(
+        _cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: BrokerRegistrationRequest,
+    ) -> Reply<BrokerRegistrationResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
             let answer = broker.controller.register_broker(request).await;
             answer.unwrap_or_else(|error| BrokerRegistrationResponse {
                 error_code: error.code.code(),
-                broker_epoch: -1, ..Default::default()
+                broker_epoch: -1,
+                ..Default::default()
             })
         }))
     }

@@ -14,8 +14,8 @@ use milena_protocol::messages::create_partitions_response::CreatePartitionsTopic
 use milena_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
 use crate::broker::Broker;
-use crate::patience::within;
 use crate::mutation_quota::MutationQuota;
+use crate::patience::within;
 use crate::quota::Quota;
 use crate::request::{Handler, Reply, RequestContext};
 

@@ -44,10 +44,8 @@ impl Handler for DeleteRecords {
                 let result = DeleteRecordsPartitionResult { partition_index, low_watermark, error_code };
                 match topics.last_mut().filter(|last| *last.name == *partition.topic) {
                     Some(last) => last.partitions.push(result),
-                    None => topics.push(DeleteRecordsTopicResult {
-                        name: partition.topic.to_string(),
-                        partitions: vec![result],
-                    }),
+                    None => topics
+                        .push(DeleteRecordsTopicResult { name: partition.topic.to_string(), partitions: vec![result] }),
                 }
             }
             DeleteRecordsResponse { topics, ..Default::default() }

@@ -13,8 +13,8 @@ use milena_protocol::messages::delete_topics_response::DeletableTopicResult;
 use milena_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 
 use crate::broker::Broker;
-use crate::patience::within;
 use crate::mutation_quota::MutationQuota;
+use crate::patience::within;
 use crate::quota::Quota;
 use crate::request::{Handler, Reply, RequestContext};
 

@@ -58,8 +58,7 @@ fn describe(
             "The request was sent to an endpoint of type {here_name}, but we wanted an endpoint of type {wanted_name}"
         );
         // Version 0 knows no types, nor the error.
-        let code =
-            if cx.api_version == 0 { ErrorCode::InvalidRequest } else { ErrorCode::MismatchedEndpointType };
+        let code = if cx.api_version == 0 { ErrorCode::InvalidRequest } else { ErrorCode::MismatchedEndpointType };
         return Err(ApiError::new(code, message));
     }
     let image = broker.metadata.image();

@@ -35,7 +35,8 @@ impl Handler for DescribeLogDirs {
         let logs = broker.replicas.logs();
         let copies = logs.future_logs();
         let results = logs.all_by_dir().into_iter().map(|(dir, here)| {
-            let current = here.iter().map(|log| described(log, (log.high_watermark() - log.log_end_offset()).max(0), false));
+            let current =
+                here.iter().map(|log| described(log, (log.high_watermark() - log.log_end_offset()).max(0), false));
             let copies = copies.iter().filter(|(at, _)| at.path == dir.path).map(|(_, copy)| {
                 let end = logs.get(copy.topic_partition()).map_or(0, |log| log.log_end_offset());
                 described(copy, end - copy.log_end_offset(), true)

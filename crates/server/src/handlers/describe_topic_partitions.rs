@@ -118,11 +118,7 @@ fn missing(name: &str) -> DescribeTopicPartitionsResponseTopic {
     }
 }
 
-fn partition(
-    topology: &Topology<'_>,
-    index: i32,
-    image: &PartitionImage,
-) -> DescribeTopicPartitionsResponsePartition {
+fn partition(topology: &Topology<'_>, index: i32, image: &PartitionImage) -> DescribeTopicPartitionsResponsePartition {
     let (leader_id, error) = match topology.leader(image) {
         Ok(leader) => (leader, ErrorCode::None),
         Err(error) => (-1, error),

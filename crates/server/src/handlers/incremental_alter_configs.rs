@@ -38,14 +38,19 @@ impl Handler for IncrementalAlterConfigs {
         let mut verdicts = own.iter();
         request.resources.retain(|_| verdicts.next().is_some_and(Option::is_none));
         let count = request.resources.len();
-        let passed_on = match broker.controllers.ask(request, async |c, request| c.incremental_alter_configs(request).await).await {
+        let passed_on = match broker
+            .controllers
+            .ask(request, async |c, request| c.incremental_alter_configs(request).await)
+            .await
+        {
             Ok(answer) => answer.responses.into_iter().map(|r| (r.error_code, r.error_message)).collect(),
             Err(error) => vec![(error.code.code(), error.message); count],
         };
         let answers = merge(own, passed_on);
-        let responses = asked.into_iter().zip(answers).map(|((resource_type, resource_name), (error_code, error_message))| {
-            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-        });
+        let responses =
+            asked.into_iter().zip(answers).map(|((resource_type, resource_name), (error_code, error_message))| {
+                AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+            });
         Reply::Now(IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() })
     }
 }

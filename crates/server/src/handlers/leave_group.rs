@@ -16,7 +16,11 @@ impl Handler for LeaveGroup {
     type Request = LeaveGroupRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=5;
 
-    async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: LeaveGroupRequest) -> Reply<LeaveGroupResponse> {
+    async fn handle(
+        cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: LeaveGroupRequest,
+    ) -> Reply<LeaveGroupResponse> {
         let (cx, broker) = (cx.group_context(), Arc::clone(broker));
         Reply::Later(Box::pin(async move { broker.groups.leave_group(cx, request).await }))
     }

@@ -16,7 +16,11 @@ impl Handler for ListGroups {
     type Request = ListGroupsRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=5;
 
-    async fn handle(cx: &RequestContext, broker: &Arc<Broker>, request: ListGroupsRequest) -> Reply<ListGroupsResponse> {
+    async fn handle(
+        cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: ListGroupsRequest,
+    ) -> Reply<ListGroupsResponse> {
         let (cx, broker) = (cx.group_context(), Arc::clone(broker));
         Reply::Later(Box::pin(async move { broker.groups.list_groups(cx, request).await }))
     }

@@ -45,8 +45,11 @@ impl Handler for ListOffsets {
                 *seen.entry((&topic.name, partition.partition_index)).or_default() += 1;
             }
         }
-        let mut twice: HashMap<(String, i32), bool> =
-            seen.into_iter().filter(|(_, n)| *n > 1).map(|((name, index), _)| ((name.to_owned(), index), false)).collect();
+        let mut twice: HashMap<(String, i32), bool> = seen
+            .into_iter()
+            .filter(|(_, n)| *n > 1)
+            .map(|((name, index), _)| ((name.to_owned(), index), false))
+            .collect();
         let isolation = match (request.replica_id >= 0, request.isolation_level) {
             (true, _) => Isolation::LogEnd,
             (false, 1) => Isolation::LastStable,

@@ -95,11 +95,8 @@ impl Refused {
             error_code: error.code(),
         });
         let index = *self.index.entry((topic.name.clone(), topic.topic_id)).or_insert_with(|| {
-            let topic = OffsetCommitResponseTopic {
-                name: topic.name.clone(),
-                topic_id: topic.topic_id,
-                ..Default::default()
-            };
+            let topic =
+                OffsetCommitResponseTopic { name: topic.name.clone(), topic_id: topic.topic_id, ..Default::default() };
             self.topics.push(topic);
             self.topics.len() - 1
         });
@@ -180,7 +177,8 @@ mod tests {
         let expected = [("known".into(), vec![(9, 3), (0, 0)]), ("missing".into(), vec![(0, 3), (1, 3)])];
         assert_eq!(answered(9, topics), expected);
         let topics = request(&[("", KNOWN, &[0]), ("", UNKNOWN, &[0]), ("", Uuid::ZERO, &[1])]);
-        let expected = [(String::new(), vec![(0, 100)]), (String::new(), vec![(1, 100)]), ("known".into(), vec![(0, 0)])];
+        let expected =
+            [(String::new(), vec![(0, 100)]), (String::new(), vec![(1, 100)]), ("known".into(), vec![(0, 0)])];
         assert_eq!(answered(10, topics), expected);
         assert_eq!(answered(9, request(&[("known", Uuid::ZERO, &[])])), []);
         assert_eq!(answered(9, request(&[("missing", Uuid::ZERO, &[])])), [("missing".into(), vec![])]);

@@ -32,17 +32,14 @@ fn answer(broker: &Broker, topic: OffsetForLeaderTopic) -> OffsetForLeaderTopicR
     let name: Arc<str> = topic.topic.as_str().into();
     let partitions = topic.partitions.into_iter().map(|asked| {
         let partition = TopicPartition::new(Arc::clone(&name), asked.partition);
-        let found =
-            broker.replicas.end_offset_for_epoch(&partition, asked.current_leader_epoch, asked.leader_epoch);
+        let found = broker.replicas.end_offset_for_epoch(&partition, asked.current_leader_epoch, asked.leader_epoch);
         match found {
             Ok((leader_epoch, end_offset)) => {
                 EpochEndOffset { partition: asked.partition, leader_epoch, end_offset, ..Default::default() }
             }
-            Err(error) => EpochEndOffset {
-                partition: asked.partition,
-                error_code: error.code().code(),
-                ..Default::default()
-            },
+            Err(error) => {
+                EpochEndOffset { partition: asked.partition, error_code: error.code().code(), ..Default::default() }
+            }
         }
     });
     OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: topic.topic }

@@ -69,7 +69,11 @@ impl Handler for Produce {
             produce_version: Some(cx.api_version),
             timeout_ms,
             // a small one with nothing behind it saves more than others lose while a thread is busy with its sync
-            commit: if cx.alone && cx.request_bytes <= MAX_COMMIT_HERE_BYTES { CommitBy::Caller } else { CommitBy::Thread },
+            commit: if cx.alone && cx.request_bytes <= MAX_COMMIT_HERE_BYTES {
+                CommitBy::Caller
+            } else {
+                CommitBy::Thread
+            },
             parts,
         };
         let append = || broker.replicas.append(request);
@@ -102,7 +106,11 @@ fn throttle(cx: &RequestContext, broker: &Broker) -> i32 {
 }
 
 /// The answer with all that is refused at once, and what is to be appended.
-fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (ProduceResponse, Vec<AppendPart>, Vec<Place>) {
+fn sort(
+    cx: &RequestContext,
+    broker: &Broker,
+    request: ProduceRequest,
+) -> (ProduceResponse, Vec<AppendPart>, Vec<Place>) {
     let by_id = cx.api_version >= FIRST_TOPIC_ID;
     // nobody's transaction: the whole request is refused, before anything else is looked at
     let is_nobodys = request.transactional_id.is_none()
@@ -114,8 +122,7 @@ fn sort(cx: &RequestContext, broker: &Broker, request: ProduceRequest) -> (Produ
     let (mut parts, mut places) = (Vec::new(), Vec::new());
     // as in Kafka, nothing is said of a topic without partitions
     for topic in request.topic_data.into_iter().filter(|topic| !topic.partition_data.is_empty()) {
-        let found =
-            if by_id { image.topics.by_id(topic.topic_id) } else { image.topics.by_name(&topic.name) };
+        let found = if by_id { image.topics.by_id(topic.topic_id) } else { image.topics.by_name(&topic.name) };
         let found = found.ok_or(if by_id { ErrorCode::UnknownTopicId } else { ErrorCode::UnknownTopicOrPartition });
         let accepted = found.and_then(|found| {
             let may = broker.replicas.check_client_may_append(&found.name, cx.client_id.as_deref());
@@ -186,7 +193,8 @@ async fn verify(
             let transaction = Transaction { transactional_id, producer, support };
             let mut asked = ask(broker, &transaction, &beginnings).await.into_iter();
             let not_asked = Ok(TransactionCheck::Ticket(None));
-            let result = |is_transactional| if is_transactional { asked.next().unwrap_or(not_asked) } else { not_asked };
+            let result =
+                |is_transactional| if is_transactional { asked.next().unwrap_or(not_asked) } else { not_asked };
             headers.iter().map(Option::is_some).map(result).collect()
         }
     };

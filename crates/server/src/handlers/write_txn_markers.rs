@@ -83,7 +83,8 @@ async fn write(broker: &Broker, mut asked: WritableTxnMarker) -> Option<Writable
         let name: Arc<str> = topic.name.as_str().into();
         partitions.extend(topic.partition_indexes.iter().map(|&index| TopicPartition::new(name.clone(), index)));
     }
-    let results: Vec<Result<(), ErrorCode>> = match marker.producer_id < 0 || marker.producer_epoch == NO_PRODUCER_EPOCH {
+    let results: Vec<Result<(), ErrorCode>> = match marker.producer_id < 0 || marker.producer_epoch == NO_PRODUCER_EPOCH
+    {
         // No batch of a producer, so none that a log could hold.
         true => partitions.iter().map(|_| Err(ErrorCode::UnknownServerError)).collect(),
         false => {
