@@ -3,6 +3,7 @@
 //! Offsets, epochs, broker ids and producer ids are plain integers named with their unit (docs/decisions/0001).
 //! Called by everybody; never does I/O except for the random bytes of a new `Uuid`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -130,6 +131,15 @@ pub struct TopicPartition {
 impl TopicPartition {
     pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
         TopicPartition { topic: topic.into(), partition }
+    }
+
+    /// The partitions of each topic, as requests want them; those of one topic in the order given.
+    pub fn by_topic(partitions: &[TopicPartition]) -> BTreeMap<String, Vec<i32>> {
+        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
+        for tp in partitions {
+            topics.entry(tp.topic.to_string()).or_default().push(tp.partition);
+        }
+        topics
     }
 }
 

@@ -5,6 +5,7 @@ use milena_common::{TopicPartition, Uuid};
 use milena_log::AbortedTransaction;
 
 use crate::error::ReplicaError;
+use crate::fetch_session::PartNews;
 use crate::purgatory::Watched;
 
 /// Up to where a reader may read.
@@ -117,6 +118,17 @@ impl Default for FetchedPart {
 impl FetchedPart {
     pub fn failed(error: ReplicaError) -> FetchedPart {
         FetchedPart { error: Some(error), ..FetchedPart::default() }
+    }
+
+    /// What a fetch session looks at.
+    pub fn news(&self) -> PartNews {
+        PartNews {
+            high_watermark: self.high_watermark,
+            log_start_offset: self.log_start_offset,
+            has_records: !self.records.is_empty(),
+            failed: self.error.is_some(),
+            diverging: self.diverging_epoch.is_some() || self.preferred_read_replica.is_some(),
+        }
     }
 
     /// Bytes of all pieces.

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map};
 use milena_common::limits::MAX_FETCH_SESSION_PARTITIONS;
 use milena_common::{Now, Uuid};
 use milena_protocol::ErrorCode;
+use milena_protocol::messages::FetchRequest;
 use parking_lot::Mutex;
 
 /// "No session": close the one named, if any.
@@ -48,6 +49,55 @@ pub struct SessionRequest {
     pub follower: bool,
     pub parts: Vec<SessionPart>,
     pub forgotten: Vec<(TopicRef, i32)>,
+}
+
+impl SessionRequest {
+    /// What a fetch says of its session: with topics named by their ids or by their names, from a broker that replicates or a consumer.
+    pub fn new(request: FetchRequest, by_id: bool, follower: bool) -> SessionRequest {
+        let topic_ref = |name: String, id: Uuid| if by_id { TopicRef::Id(id) } else { TopicRef::Name(name.into()) };
+        let mut parts = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
+        for topic in request.topics {
+            let name = topic_ref(topic.topic, topic.topic_id);
+            parts.extend(topic.partitions.into_iter().map(|partition| SessionPart {
+                topic: name.clone(),
+                partition: partition.partition,
+                // Kafka takes every epoch below zero for none here, and here only
+                current_leader_epoch: partition.current_leader_epoch.max(-1),
+                fetch_offset: partition.fetch_offset,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                log_start_offset: partition.log_start_offset,
+                max_bytes: partition.partition_max_bytes,
+            }));
+        }
+        let parts = last_of_each(parts);
+        let mut forgotten = Vec::new();
+        for topic in request.forgotten_topics_data {
+            let name = topic_ref(topic.topic, topic.topic_id);
+            forgotten.extend(topic.partitions.into_iter().map(|partition| (name.clone(), partition)));
+        }
+        let (session_id, session_epoch) = (request.session_id, request.session_epoch);
+        SessionRequest { session_id, session_epoch, by_id, follower, parts, forgotten }
+    }
+}
+
+/// As in Kafka: whoever asks for a partition twice means the last.
+fn last_of_each(parts: Vec<SessionPart>) -> Vec<SessionPart> {
+    let mut at: HashMap<(TopicRef, i32), usize> = HashMap::with_capacity(parts.len());
+    let mut kept: Vec<SessionPart> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match at.entry((part.topic.clone(), part.partition)) {
+            hash_map::Entry::Occupied(known) => {
+                if let Some(earlier) = kept.get_mut(*known.get()) {
+                    *earlier = part;
+                }
+            }
+            hash_map::Entry::Vacant(new) => {
+                new.insert(kept.len());
+                kept.push(part);
+            }
+        }
+    }
+    kept
 }
 
 /// What was found in one partition, as far as sessions care.

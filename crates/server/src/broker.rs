@@ -10,7 +10,8 @@ use milena_common::config::BrokerConfig;
 use milena_common::metrics::Metrics;
 use milena_coordinator::{GroupCoordinator, TransactionCoordinator};
 use milena_metadata::{Controller, MetadataCache};
-use milena_raft::RaftNode;
+use milena_protocol::ErrorCode;
+use milena_raft::{RaftNode, Request, Response};
 use milena_replica::ReplicaManager;
 
 use crate::auto_topics::AutoTopics;
@@ -60,6 +61,14 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
+    /// What this member of the quorum answers to another's request, if that can be read.
+    ///
+    /// # Errors
+    /// The request's, or BROKER_NOT_AVAILABLE: a member that is stopping has no say any more.
+    pub(crate) async fn quorum_answer(&self, request: Result<Request, ErrorCode>) -> Result<Response, ErrorCode> {
+        self.raft.handle(request?).await.ok_or(ErrorCode::BrokerNotAvailable)
+    }
+
     /// Ends what waits inside the coordinators and for records: whoever is parked there is answered.
     pub(crate) fn stop_coordinators(&self) {
         self.transactions.shutdown();

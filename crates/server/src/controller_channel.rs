@@ -1,8 +1,8 @@
 //! The broker's way to the active controller: this node's own where it leads the quorum, else that of the node which does.
 //!
 //! The one seam between "local" and "remote": whoever asks the controller asks here. Retries nothing: an answer of NOT_CONTROLLER, or that
-//! nobody was reached, is the caller's to try again. Used by the broker's registration, its producer ids and its own topics, and for
-//! what clients ask of a broker but a controller must answer (KIP-590).
+//! nobody was reached, is the caller's to try again. Used by the broker's registration, its producer ids, its own topics and the in-sync
+//! replicas of what it leads, and for what clients ask of a broker but a controller must answer (KIP-590).
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use milena_protocol::messages::{DefaultPrincipalData, EnvelopeRequest};
 use milena_protocol::{Encode as _, ErrorCode, Request, Writer};
 use milena_raft::RaftNode;
 
-use crate::peers::{Remote, client_config};
+use crate::peers::{PeerError, Remote, client_config, voter_endpoint};
 use crate::quota::ANONYMOUS;
 
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct ControllerChannel {
     shared: Arc<Shared>,
+    remote: Arc<Remote>,
 }
 
 struct Shared {
@@ -28,7 +29,6 @@ struct Shared {
     raft: Arc<RaftNode>,
     local: Controller,
     voters: Vec<(i32, Endpoint)>,
-    remote: Remote,
     /// Requests of clients wait behind no heartbeat.
     forwarding: Remote,
 }
@@ -39,16 +39,17 @@ impl ControllerChannel {
         raft: Arc<RaftNode>,
         local: Controller,
     ) -> Result<ControllerChannel, milena_common::ConfigError> {
-        let name = config.controller_listener_names.first().cloned().unwrap_or_default();
-        let endpoint = |voter: milena_common::config::quorum::Voter| {
-            let endpoint = Endpoint { name: name.clone(), host: voter.host, port: voter.port, security_protocol: 0 };
-            (voter.id, endpoint)
-        };
-        let voters = config.voters()?.into_iter().map(endpoint).collect();
-        let remote = Remote::new(client_config(config, "controller"));
+        let voters = config.voters()?.iter().map(|voter| (voter.id, voter_endpoint(config, voter))).collect();
+        let remote = Arc::new(Remote::new(client_config(config, "controller")));
         let forwarding = Remote::new(client_config(config, "forwarding"));
         let node_id = config.node_id;
-        Ok(ControllerChannel { shared: Arc::new(Shared { node_id, raft, local, voters, remote, forwarding }) })
+        Ok(ControllerChannel { shared: Arc::new(Shared { node_id, raft, local, voters, forwarding }), remote })
+    }
+
+    /// The same way on a connection of its own: what is asked there waits behind nothing else.
+    pub(crate) fn for_purpose(&self, config: &BrokerConfig, purpose: &str) -> ControllerChannel {
+        let remote = Arc::new(Remote::new(client_config(config, purpose)));
+        ControllerChannel { shared: Arc::clone(&self.shared), remote }
     }
 
     /// Whether another node is to be asked, and where it is; an error if nobody leads.
@@ -79,10 +80,23 @@ impl ControllerChannel {
     where
         A: Future<Output = Result<R::Response, ApiError>>,
     {
+        self.ask_fitting(request, local, |request, _| Ok(request)).await
+    }
+
+    /// As [`ControllerChannel::ask`], with what `fit` makes of the request for the version that another node knows.
+    pub(crate) async fn ask_fitting<R: Request, A>(
+        &self,
+        request: R,
+        local: impl FnOnce(Controller, R) -> A,
+        fit: impl FnOnce(R, i16) -> Result<R, PeerError>,
+    ) -> Result<R::Response, ApiError>
+    where
+        A: Future<Output = Result<R::Response, ApiError>>,
+    {
         match self.elsewhere()? {
             None => local(self.shared.local.clone(), request).await,
             to => {
-                let answer = self.shared.remote.send(to, request, |request, _| Ok(request)).await;
+                let answer = self.remote.send(to, request, fit).await;
                 answer.map_err(|error| ApiError { code: ErrorCode::NetworkException, message: Some(error.0) })
             }
         }

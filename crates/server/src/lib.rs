@@ -9,6 +9,7 @@ mod controller_channel;
 mod coordinator_log;
 mod coordinator_publisher;
 mod dynamic_config;
+mod fetch_versions;
 mod handlers;
 mod heavy_work;
 mod leader_hint;

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use milena_common::config::{BrokerConfig, EndPoint, SecurityProtocol};
@@ -131,16 +130,8 @@ impl Listener {
                 continue;
             };
             let _ = stream.set_nodelay(true);
-            let info = Arc::new(ConnectionInfo {
-                peer: canonical(peer),
-                listener: self.endpoint.listener.clone(),
-                kind: self.kind,
-                protocol: self.endpoint.protocol,
-                throttle_ms: AtomicU64::new(0),
-                network_nanoseconds: AtomicU64::new(0),
-                software: OnceLock::new(),
-                client_instance: Mutex::default(),
-            });
+            let EndPoint { listener, protocol, .. } = &self.endpoint;
+            let info = Arc::new(ConnectionInfo::new(canonical(peer), listener.clone(), self.kind, *protocol));
             let served = connection::serve(stream, info, Arc::clone(&broker), options, stop.clone());
             connections.spawn(async move {
                 served.await;

@@ -114,9 +114,9 @@ pub(crate) fn collect(broker: &Broker) {
     set(SERVER, "ReplicaManager", "LeaderCount", led);
     set(SERVER, "ReplicaManager", "UnderReplicatedPartitions", under_replicated);
     set(SERVER, "ReplicaManager", "ReassigningPartitions", reassigning);
-    let (_, under_min_isr) = broker.replicas.in_sync_shortages();
-    set(SERVER, "ReplicaManager", "UnderMinIsrPartitionCount", i64::try_from(under_min_isr).unwrap_or(i64::MAX));
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let (_, under_min_isr) = broker.replicas.in_sync_shortages();
+    set(SERVER, "ReplicaManager", "UnderMinIsrPartitionCount", count(under_min_isr));
     let active = image.cluster.unfenced_brokers().count();
     set(CONTROLLER, "KafkaController", "ActiveBrokerCount", count(active));
     set(CONTROLLER, "KafkaController", "FencedBrokerCount", count(image.cluster.brokers.len().saturating_sub(active)));

@@ -130,15 +130,10 @@ impl Node {
             quorum.cache.clone(),
             Arc::clone(&clock),
         );
-        replicas.join_cluster(ReplicationLinks::links(
-            Arc::clone(&config),
-            quorum.cache.clone(),
-            Arc::clone(&quorum.raft),
-            quorum.controller.clone(),
-        ));
+        let controllers = ControllerChannel::new(&config, Arc::clone(&quorum.raft), quorum.controller.clone())?;
+        replicas.join_cluster(ReplicationLinks::links(Arc::clone(&config), quorum.cache.clone(), &controllers));
         let group_log = Arc::new(CoordinatorLog::of_groups(&config, Arc::clone(&replicas)));
         let groups = GroupCoordinator::new(GroupConfig::from(&*config), group_log, Arc::clone(&clock));
-        let controllers = ControllerChannel::new(&config, Arc::clone(&quorum.raft), quorum.controller.clone())?;
         let producer_ids = ProducerIds::new(config.node_id, quorum.cache.clone(), controllers.clone());
         let peers = Peers::new(Arc::clone(&config), quorum.cache.clone());
         let markers = Arc::new(LocalMarkers {

@@ -1,7 +1,7 @@
-//! Connections to other nodes: made when they are needed, kept, and made anew when they failed. Addresses come from the metadata at each
-//! use.
+//! Connections to other nodes: made when they are needed, kept, and made anew when they failed. Where brokers are, the metadata say at each
+//! use; where voters are, the configuration does.
 //!
-//! Knows no API. Used for replication and by the transaction coordinator; made by `node.rs`.
+//! Knows no API. Used for replication, by the transaction coordinator, and by the members of the quorum; made by `node.rs` and `quorum.rs`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use milena_client::{ClientConfig, ClientError, Connection};
 use milena_common::config::BrokerConfig;
+use milena_common::config::quorum::Voter;
 use milena_metadata::MetadataCache;
 use milena_metadata::image::Endpoint;
 use milena_protocol::Request;
@@ -42,13 +43,21 @@ impl Peers {
             let made = || Arc::new(Remote::new(client_config(&self.config, "peer")));
             Arc::clone(remotes.entry(broker_id).or_insert_with(made))
         };
-        let endpoint = {
-            let image = self.metadata.load();
-            let listener = self.config.inter_broker_listener();
-            image.cluster.broker(broker_id).and_then(|broker| broker.endpoint(&listener)).cloned()
-        };
+        let endpoint = broker_endpoint(&self.config, &self.metadata, broker_id);
         remote.send(endpoint, request, |request, _| Ok(request)).await
     }
+}
+
+/// Where a broker is for other brokers, as the metadata say; `None` if it is not registered.
+pub(crate) fn broker_endpoint(config: &BrokerConfig, metadata: &MetadataCache, broker_id: i32) -> Option<Endpoint> {
+    let image = metadata.load();
+    image.cluster.broker(broker_id).and_then(|broker| broker.endpoint(&config.inter_broker_listener())).cloned()
+}
+
+/// Where a voter is for everybody, as `controller.quorum.voters` says.
+pub(crate) fn voter_endpoint(config: &BrokerConfig, voter: &Voter) -> Endpoint {
+    let name = config.controller_listener_names.first().cloned().unwrap_or_default();
+    Endpoint { name, host: voter.host.clone(), port: voter.port, security_protocol: 0 }
 }
 
 /// How a broker's own connections behave.

@@ -91,7 +91,8 @@ impl MetadataLog for RaftMetadataLog {
 }
 
 impl Quorum {
-    /// Opens the log and, as the only voter, takes the lead. To be called in the runtime, which sends what is asked of others. Nothing is published before `run`.
+    /// Opens the log and, as an only voter, takes the lead. To be called in the runtime, which sends what is asked of others. Nothing is
+    /// published before `run`.
     ///
     /// # Errors
     /// See [`QuorumError`].

@@ -8,11 +8,13 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use milena_client::ClientConfig;
 use milena_common::config::BrokerConfig;
+use milena_common::config::quorum::Voter;
 use milena_metadata::image::Endpoint;
 use milena_protocol::ErrorCode;
 use milena_raft::{Head, RaftNetwork, RaftNode, Request, RequestId, Response};
 
-use crate::peers::{PeerError, Remote};
+use crate::fetch_versions::for_version;
+use crate::peers::{PeerError, Remote, voter_endpoint};
 use crate::quorum_wire::{self, QuorumWire};
 
 /// The first version of Vote that can ask whether an election would be won.
@@ -44,11 +46,8 @@ impl QuorumNetwork {
             connect_timeout_ms: request_ms,
             ..ClientConfig::default()
         };
-        let name = config.controller_listener_names.first().cloned().unwrap_or_default();
-        let member = |voter: &milena_common::config::quorum::Voter| {
-            let (host, port) = (voter.host.clone(), voter.port);
-            let endpoint = Endpoint { name: name.clone(), host, port, security_protocol: 0 };
-            (voter.id, Member { endpoint, remote: Remote::new(client.clone()) })
+        let member = |voter: &Voter| {
+            (voter.id, Member { endpoint: voter_endpoint(config, voter), remote: Remote::new(client.clone()) })
         };
         let members = wire.voters.iter().filter(|voter| voter.id != config.node_id).map(member).collect();
         QuorumNetwork { shared: Arc::new(Shared { wire, members, node: OnceLock::new() }) }
@@ -114,8 +113,8 @@ impl Shared {
                 Ok(quorum_wire::ended(answer))
             }
             Request::Fetch(fetch) => {
-                let newest = wire.fetch(&fetch, i16::MAX);
-                let answer = remote.send(endpoint, newest, |_, version| Ok(wire.fetch(&fetch, version))).await?;
+                let fit = |request, version| Ok(for_version(request, version));
+                let answer = remote.send(endpoint, wire.fetch(&fetch), fit).await?;
                 Ok(quorum_wire::fetched(answer))
             }
         }

@@ -15,16 +15,12 @@ use milena_protocol::messages::{
 };
 use milena_raft::{BeginEpoch, EndEpoch, Fetch, Fetched, Head, OffsetAndEpoch, Request, Response, Vote, Voter};
 
+use crate::fetch_versions::{self, FIRST_TOPIC_ID};
+
 /// The topic of the metadata log.
 pub(crate) const METADATA_TOPIC: &str = "__cluster_metadata";
-/// Its id, the same everywhere.
-const METADATA_TOPIC_ID: Uuid = Uuid::from_u128(1);
 /// Bytes of the log in one answer.
 const FETCH_BYTES: i32 = 1 << 20;
-/// The first version of Fetch that names topics by id.
-const FIRST_TOPIC_ID: i16 = 13;
-/// The first version of Fetch with a state of the replica in place of its id alone.
-const FIRST_REPLICA_STATE: i16 = 15;
 
 /// What this member says of itself, and knows of the others.
 #[derive(Debug, Clone)]
@@ -48,8 +44,7 @@ fn only<T, P>(topics: Vec<T>, part: impl Fn(T) -> (bool, Vec<P>), index: impl Fn
 }
 
 /// What an answer says of the epoch; `None` if it is no answer to the question: the other asks again.
-fn head(top: i16, partition: Option<(i16, i32, i32)>) -> Option<Head> {
-    let (code, leader_id, epoch) = partition?;
+fn head(top: i16, code: i16, leader_id: i32, epoch: i32) -> Option<Head> {
     (top == 0).then(|| Head { error: ErrorCode::from_code(code), epoch, leader_id })
 }
 
@@ -107,8 +102,8 @@ impl QuorumWire {
         }
     }
 
-    /// For the version that both sides know.
-    pub(crate) fn fetch(&self, fetch: &Fetch, version: i16) -> msg::FetchRequest {
+    /// In the newest form.
+    pub(crate) fn fetch(&self, fetch: &Fetch) -> msg::FetchRequest {
         let partition = fetch_req::FetchPartition {
             partition: 0,
             current_leader_epoch: fetch.epoch,
@@ -121,21 +116,17 @@ impl QuorumWire {
         };
         let topic = fetch_req::FetchTopic {
             topic: METADATA_TOPIC.to_owned(),
-            topic_id: METADATA_TOPIC_ID,
+            topic_id: Uuid::METADATA_TOPIC,
             partitions: vec![partition],
         };
-        let mut request = msg::FetchRequest {
+        msg::FetchRequest {
             cluster_id: Some(self.cluster_id.clone()),
             max_wait_ms: i32::try_from(fetch.max_wait_ms).unwrap_or(i32::MAX),
             max_bytes: FETCH_BYTES,
             topics: vec![topic],
+            replica_state: fetch_req::ReplicaState { replica_id: fetch.replica.id, ..Default::default() },
             ..Default::default()
-        };
-        match version < FIRST_REPLICA_STATE {
-            true => request.replica_id = fetch.replica.id,
-            false => request.replica_state.replica_id = fetch.replica.id,
         }
-        request
     }
 }
 
@@ -143,31 +134,31 @@ impl QuorumWire {
 pub(crate) fn voted(answer: msg::VoteResponse) -> Option<Response> {
     let part = |t: vote_resp::TopicData| (t.topic_name == METADATA_TOPIC, t.partitions);
     let partition = only(answer.topics, part, |p| p.partition_index)?;
-    let head = head(answer.error_code, Some((partition.error_code, partition.leader_id, partition.leader_epoch)))?;
+    let head = head(answer.error_code, partition.error_code, partition.leader_id, partition.leader_epoch)?;
     Some(Response::Vote { head, granted: partition.vote_granted })
 }
 
 pub(crate) fn begun(answer: msg::BeginQuorumEpochResponse) -> Option<Response> {
     let part = |t: begin_resp::TopicData| (t.topic_name == METADATA_TOPIC, t.partitions);
     let partition = only(answer.topics, part, |p| p.partition_index)?;
-    let head = head(answer.error_code, Some((partition.error_code, partition.leader_id, partition.leader_epoch)))?;
+    let head = head(answer.error_code, partition.error_code, partition.leader_id, partition.leader_epoch)?;
     Some(Response::BeginEpoch { head })
 }
 
 pub(crate) fn ended(answer: msg::EndQuorumEpochResponse) -> Option<Response> {
     let part = |t: end_resp::TopicData| (t.topic_name == METADATA_TOPIC, t.partitions);
     let partition = only(answer.topics, part, |p| p.partition_index)?;
-    let head = head(answer.error_code, Some((partition.error_code, partition.leader_id, partition.leader_epoch)))?;
+    let head = head(answer.error_code, partition.error_code, partition.leader_id, partition.leader_epoch)?;
     Some(Response::EndEpoch { head })
 }
 
 pub(crate) fn fetched(answer: msg::FetchResponse) -> Option<Response> {
     let part = |t: fetch_resp::FetchableTopicResponse| {
-        (t.topic == METADATA_TOPIC || t.topic_id == METADATA_TOPIC_ID, t.partitions)
+        (t.topic == METADATA_TOPIC || t.topic_id == Uuid::METADATA_TOPIC, t.partitions)
     };
     let partition = only(answer.responses, part, |p| p.partition_index)?;
     let leader = &partition.current_leader;
-    let head = head(answer.error_code, Some((partition.error_code, leader.leader_id, leader.leader_epoch)))?;
+    let head = head(answer.error_code, partition.error_code, leader.leader_id, leader.leader_epoch)?;
     let (diverging, snapshot) = (&partition.diverging_epoch, &partition.snapshot_id);
     let fetched = if head.error != ErrorCode::None {
         Fetched::Nothing
@@ -241,10 +232,10 @@ impl QuorumWire {
         self.check_cluster(request.cluster_id.as_deref())?;
         let part = |t: fetch_req::FetchTopic| match version < FIRST_TOPIC_ID {
             true => (t.topic == METADATA_TOPIC, t.partitions),
-            false => (t.topic_id == METADATA_TOPIC_ID, t.partitions),
+            false => (t.topic_id == Uuid::METADATA_TOPIC, t.partitions),
         };
+        let (id, _) = fetch_versions::replica(&request, version);
         let p = only(request.topics, part, |p| p.partition).ok_or(ErrorCode::InvalidRequest)?;
-        let id = if version < FIRST_REPLICA_STATE { request.replica_id } else { request.replica_state.replica_id };
         // only members follow the log: what is not committed yet is nobody else's business
         if id < 0 || p.fetch_offset < 0 || p.last_fetched_epoch < 0 || p.current_leader_epoch < 0 {
             return Err(ErrorCode::InvalidRequest);
@@ -359,7 +350,7 @@ impl QuorumWire {
         msg::FetchResponse {
             responses: vec![fetch_resp::FetchableTopicResponse {
                 topic: METADATA_TOPIC.to_owned(),
-                topic_id: METADATA_TOPIC_ID,
+                topic_id: Uuid::METADATA_TOPIC,
                 partitions: vec![partition],
             }],
             node_endpoints: hint.into_iter().collect(),

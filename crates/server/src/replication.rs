@@ -9,43 +9,34 @@ use futures_util::future::BoxFuture;
 use milena_common::config::BrokerConfig;
 use milena_metadata::image::Endpoint;
 use milena_metadata::{Controller, MetadataCache};
-use milena_protocol::messages::fetch_request::ReplicaState;
 use milena_protocol::messages::{
     AlterPartitionRequest, AlterPartitionResponse, FetchRequest, FetchResponse, ListOffsetsRequest, ListOffsetsResponse,
 };
-use milena_raft::RaftNode;
 use milena_replica::{ClusterLinks, ControllerEndpoint, EndpointError, LeaderEndpoint, LeaderEndpoints};
 
-use crate::peers::{PeerError, Remote, client_config};
+use crate::controller_channel::ControllerChannel;
+use crate::fetch_versions::{FIRST_TOPIC_ID, for_version};
+use crate::peers::{PeerError, Remote, broker_endpoint, client_config};
 
-/// The first version of Fetch with a state of the replica in place of its id alone.
-const FIRST_REPLICA_STATE: i16 = 15;
-/// The first version of Fetch that names topics by id; metadata of KRaft clusters allow it always.
-const FIRST_TOPIC_ID: i16 = 13;
 /// The first version of AlterPartition with epochs of brokers.
 const FIRST_BROKER_EPOCHS: i16 = 3;
 
-/// What the ways are made of.
+/// Where leaders are.
 #[derive(Clone)]
 pub(crate) struct ReplicationLinks {
     config: Arc<BrokerConfig>,
     metadata: MetadataCache,
-    raft: Arc<RaftNode>,
-    local: Controller,
 }
 
 impl ReplicationLinks {
-    /// Ways of a broker whose node's part of the quorum is `raft`, with the controller `local`.
+    /// A broker's ways: to leaders as the metadata know them, and to the controller that `controllers` reaches.
     pub(crate) fn links(
         config: Arc<BrokerConfig>,
         metadata: MetadataCache,
-        raft: Arc<RaftNode>,
-        local: Controller,
+        controllers: &ControllerChannel,
     ) -> ClusterLinks {
-        let links = ReplicationLinks { config, metadata, raft, local };
-        let controller =
-            ToController { remote: Remote::new(client_config(&links.config, "alter-partition")), links: links.clone() };
-        ClusterLinks { leaders: Arc::new(links), controller: Arc::new(controller) }
+        let controller = ToController(controllers.for_purpose(&config, "alter-partition"));
+        ClusterLinks { leaders: Arc::new(ReplicationLinks { config, metadata }), controller: Arc::new(controller) }
     }
 }
 
@@ -64,23 +55,16 @@ struct ToLeader {
 
 impl ToLeader {
     fn endpoint(&self) -> Option<Endpoint> {
-        let image = self.links.metadata.load();
-        let listener = self.links.config.inter_broker_listener();
-        image.cluster.broker(self.leader).and_then(|broker| broker.endpoint(&listener)).cloned()
+        broker_endpoint(&self.links.config, &self.links.metadata, self.leader)
     }
 }
 
 impl LeaderEndpoint for ToLeader {
     fn fetch(&self, request: FetchRequest) -> BoxFuture<'_, Result<FetchResponse, EndpointError>> {
-        let fit = |mut request: FetchRequest, version: i16| {
-            if version < FIRST_TOPIC_ID {
-                return Err(PeerError(format!("a leader that fetches no topics by id (version {version})")));
-            }
-            if version < FIRST_REPLICA_STATE {
-                request.replica_id = request.replica_state.replica_id;
-                request.replica_state = ReplicaState::default();
-            }
-            Ok(request)
+        // metadata of KRaft clusters allow ids always
+        let fit = |request, version| match version < FIRST_TOPIC_ID {
+            true => Err(PeerError(format!("a leader that fetches no topics by id (version {version})"))),
+            false => Ok(for_version(request, version)),
         };
         Box::pin(async move { self.remote.send(self.endpoint(), request, fit).await.map_err(unanswered) })
     }
@@ -91,31 +75,18 @@ impl LeaderEndpoint for ToLeader {
     }
 }
 
-/// The active controller: this node's own, or that of the node which leads the quorum.
-struct ToController {
-    links: ReplicationLinks,
-    remote: Remote,
-}
+struct ToController(ControllerChannel);
 
 impl ControllerEndpoint for ToController {
     fn alter_partition(
         &self,
         request: AlterPartitionRequest,
     ) -> BoxFuture<'_, Result<AlterPartitionResponse, EndpointError>> {
+        let fit = |request, version| Ok(without_epochs(request, version));
+        let local = async |c: Controller, request| c.alter_partition(request).await;
         Box::pin(async move {
-            let leader = self.links.raft.status().leader_id;
-            if leader == self.links.config.node_id {
-                let answer = self.links.local.alter_partition(request).await;
-                return answer.map_err(|error| EndpointError(error.to_string()));
-            }
-            let listener = self.links.config.controller_listener_names.first().cloned().unwrap_or_default();
-            let endpoint = {
-                let image = self.links.metadata.load();
-                let controller = image.cluster.controllers.get(&leader);
-                controller.and_then(|c| c.endpoints.iter().find(|e| e.name == listener)).cloned()
-            };
-            let fit = |request, version| Ok(without_epochs(request, version));
-            self.remote.send(endpoint, request, fit).await.map_err(unanswered)
+            let answer = self.0.ask_fitting(request, local, fit).await;
+            answer.map_err(|error| EndpointError(error.to_string()))
         })
     }
 }

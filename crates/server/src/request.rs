@@ -119,18 +119,27 @@ impl RequestContext {
 }
 
 impl ConnectionInfo {
-    /// Of a client whose requests come by way of another node's connection.
-    pub(crate) fn behind(connection: &ConnectionInfo, peer: SocketAddr) -> ConnectionInfo {
+    pub(crate) fn new(
+        peer: SocketAddr,
+        listener: String,
+        kind: Listeners,
+        protocol: SecurityProtocol,
+    ) -> ConnectionInfo {
         ConnectionInfo {
             peer,
-            listener: connection.listener.clone(),
-            kind: connection.kind,
-            protocol: connection.protocol,
+            listener,
+            kind,
+            protocol,
             throttle_ms: AtomicU64::new(0),
             network_nanoseconds: AtomicU64::new(0),
             software: OnceLock::new(),
             client_instance: Mutex::default(),
         }
+    }
+
+    /// Of a client whose requests come by way of another node's connection.
+    pub(crate) fn behind(connection: &ConnectionInfo, peer: SocketAddr) -> ConnectionInfo {
+        ConnectionInfo::new(peer, connection.listener.clone(), connection.kind, connection.protocol)
     }
 }
 

@@ -74,6 +74,7 @@ impl LocalMarkers {
 }
 
 /// As the coordinator is given it: markers go to whichever broker leads a partition.
+#[derive(Clone)]
 pub(crate) struct CoordinatorMarkers {
     pub(crate) node_id: i32,
     pub(crate) local: Arc<LocalMarkers>,
@@ -122,21 +123,12 @@ impl CoordinatorMarkers {
 }
 
 fn request(marker: &TxnMarker, partitions: &[TopicPartition]) -> WriteTxnMarkersRequest {
-    let mut topics: Vec<WritableTxnMarkerTopic> = Vec::new();
-    for partition in partitions {
-        match topics.iter_mut().find(|topic| *topic.name == *partition.topic) {
-            Some(topic) => topic.partition_indexes.push(partition.partition),
-            None => topics.push(WritableTxnMarkerTopic {
-                name: partition.topic.to_string(),
-                partition_indexes: vec![partition.partition],
-            }),
-        }
-    }
+    let topic = |(name, partition_indexes)| WritableTxnMarkerTopic { name, partition_indexes };
     let marker = WritableTxnMarker {
         producer_id: marker.producer_id,
         producer_epoch: marker.producer_epoch,
         transaction_result: marker.committed,
-        topics,
+        topics: TopicPartition::by_topic(partitions).into_iter().map(topic).collect(),
         coordinator_epoch: marker.coordinator_epoch,
         transaction_version: i8::try_from(marker.transaction_version).unwrap_or(0),
     };
@@ -149,11 +141,7 @@ impl MarkerWriter for CoordinatorMarkers {
         marker: TxnMarker,
         partitions: Vec<TopicPartition>,
     ) -> BoxFuture<Vec<Result<(), ErrorCode>>> {
-        let this = CoordinatorMarkers {
-            node_id: self.node_id,
-            local: Arc::clone(&self.local),
-            peers: Arc::clone(&self.peers),
-        };
+        let this = self.clone();
         Box::pin(async move {
             let mut results = vec![Err(ErrorCode::NotLeaderOrFollower); partitions.len()];
             let of_leaders = this.by_leader(&partitions).into_iter().map(|(leader, places)| {

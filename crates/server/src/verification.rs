@@ -103,23 +103,14 @@ async fn ask_elsewhere(
     transaction: &Transaction<'_>,
     asked: &[TopicPartition],
 ) -> Result<Vec<ErrorCode>, ErrorCode> {
-    let mut topics: Vec<AddPartitionsToTxnTopic> = Vec::new();
-    for partition in asked {
-        match topics.iter_mut().find(|topic| *topic.name == *partition.topic) {
-            Some(topic) => topic.partitions.push(partition.partition),
-            None => topics.push(AddPartitionsToTxnTopic {
-                name: partition.topic.to_string(),
-                partitions: vec![partition.partition],
-            }),
-        }
-    }
+    let topic = |(name, partitions)| AddPartitionsToTxnTopic { name, partitions };
     let request = AddPartitionsToTxnRequest {
         transactions: vec![AddPartitionsToTxnTransaction {
             transactional_id: transaction.transactional_id.to_owned(),
             producer_id: transaction.producer.0,
             producer_epoch: transaction.producer.1,
             verify_only: transaction.support != Support::Implicit,
-            topics,
+            topics: TopicPartition::by_topic(asked).into_iter().map(topic).collect(),
         }],
         ..Default::default()
     };

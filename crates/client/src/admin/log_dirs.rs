@@ -9,7 +9,7 @@ use milena_protocol::messages::{
     delete_records_request as delete,
 };
 
-use super::{Admin, PerPartition, by_topic};
+use super::{Admin, PerPartition};
 use crate::error::ClientError;
 
 /// One log directory of a broker.
@@ -70,7 +70,7 @@ impl Admin {
                 .into_iter()
                 .map(|(path, partitions)| alter::AlterReplicaLogDir {
                     path: path.into(),
-                    topics: by_topic(&partitions)
+                    topics: TopicPartition::by_topic(&partitions)
                         .into_iter()
                         .map(|(name, partitions)| alter::AlterReplicaLogDirTopic {
                             name,
@@ -139,7 +139,7 @@ impl Admin {
         call: &str,
         partitions: &[TopicPartition],
     ) -> Result<(BTreeMap<i32, Vec<TopicPartition>>, PerPartition<T>), ClientError> {
-        let topics: Vec<String> = by_topic(partitions).into_keys().collect();
+        let topics: Vec<String> = TopicPartition::by_topic(partitions).into_keys().collect();
         let picture = self
             .client
             .retrying(call, async || {

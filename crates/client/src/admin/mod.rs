@@ -40,15 +40,6 @@ pub use transactions::{AbortSpec, ProducerState, TransactionDescription, Transac
 /// A result per partition.
 pub type PerPartition<T> = BTreeMap<TopicPartition, Result<T, ClientError>>;
 
-/// Partitions by their topics, as requests want them.
-fn by_topic(partitions: &[TopicPartition]) -> BTreeMap<String, Vec<i32>> {
-    let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-    for tp in partitions {
-        topics.entry(tp.topic.to_string()).or_default().push(tp.partition);
-    }
-    topics
-}
-
 /// Administrative calls over a [`Client`]. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin {

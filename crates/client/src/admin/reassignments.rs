@@ -6,7 +6,7 @@ use milena_protocol::messages::{
     elect_leaders_request as elect,
 };
 
-use super::{Admin, PerPartition, by_topic};
+use super::{Admin, PerPartition};
 use crate::error::ClientError;
 
 /// Which leader is wanted.
@@ -27,7 +27,7 @@ impl Admin {
         let request = ElectLeadersRequest {
             election_type: kind as i8,
             topic_partitions: partitions.map(|partitions| {
-                by_topic(partitions)
+                TopicPartition::by_topic(partitions)
                     .into_iter()
                     .map(|(topic, partitions)| elect::TopicPartitions { topic, partitions, ..Default::default() })
                     .collect()
@@ -62,7 +62,7 @@ impl Admin {
         let request = AlterPartitionReassignmentsRequest {
             timeout_ms: self.timeout_ms(),
             allow_replication_factor_change,
-            topics: by_topic(&partitions)
+            topics: TopicPartition::by_topic(&partitions)
                 .into_iter()
                 .map(|(name, partitions)| alter::ReassignableTopic {
                     partitions: partitions

@@ -8,7 +8,7 @@ use milena_protocol::messages::{
     WriteTxnMarkersRequest, describe_producers_request as producers, write_txn_markers_request as markers,
 };
 
-use super::{Admin, PerPartition, by_topic};
+use super::{Admin, PerPartition};
 use crate::cluster::CoordinatorKind;
 use crate::error::ClientError;
 
@@ -127,7 +127,7 @@ impl Admin {
         };
         for (node, partitions) in by_node {
             let request = DescribeProducersRequest {
-                topics: by_topic(&partitions)
+                topics: TopicPartition::by_topic(&partitions)
                     .into_iter()
                     .map(|(name, partition_indexes)| producers::TopicRequest {
                         name,

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use milena_protocol::ErrorCode;
 use milena_protocol::messages::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
 
 use crate::broker::Broker;
@@ -15,14 +14,14 @@ impl Handler for BeginQuorumEpoch {
     type Request = BeginQuorumEpochRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=1;
 
-    async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: BeginQuorumEpochRequest) -> Reply<BeginQuorumEpochResponse> {
+    async fn handle(
+        _cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: BeginQuorumEpochRequest,
+    ) -> Reply<BeginQuorumEpochResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
-            let answer = match broker.quorum_wire.read_begin(request) {
-                // a member that is stopping has no say any more
-                Ok(request) => broker.raft.handle(request).await.ok_or(ErrorCode::BrokerNotAvailable),
-                Err(error) => Err(error),
-            };
+            let answer = broker.quorum_answer(broker.quorum_wire.read_begin(request)).await;
             broker.quorum_wire.word_begin(answer)
         }))
     }

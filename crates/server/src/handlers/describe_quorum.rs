@@ -11,9 +11,8 @@ use milena_protocol::messages::{DescribeQuorumRequest, DescribeQuorumResponse};
 use milena_raft::ReplicaProgress;
 
 use crate::broker::Broker;
+use crate::quorum_wire::METADATA_TOPIC;
 use crate::request::{Handler, Reply, RequestContext};
-
-const METADATA_TOPIC: &str = "__cluster_metadata";
 
 pub(crate) struct DescribeQuorum;
 

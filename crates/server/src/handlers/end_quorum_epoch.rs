@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use milena_protocol::ErrorCode;
 use milena_protocol::messages::{EndQuorumEpochRequest, EndQuorumEpochResponse};
 
 use crate::broker::Broker;
@@ -15,14 +14,14 @@ impl Handler for EndQuorumEpoch {
     type Request = EndQuorumEpochRequest;
     const VERSIONS: RangeInclusive<i16> = 0..=1;
 
-    async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: EndQuorumEpochRequest) -> Reply<EndQuorumEpochResponse> {
+    async fn handle(
+        _cx: &RequestContext,
+        broker: &Arc<Broker>,
+        request: EndQuorumEpochRequest,
+    ) -> Reply<EndQuorumEpochResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
-            let answer = match broker.quorum_wire.read_end(request) {
-                // a member that is stopping has no say any more
-                Ok(request) => broker.raft.handle(request).await.ok_or(ErrorCode::BrokerNotAvailable),
-                Err(error) => Err(error),
-            };
+            let answer = broker.quorum_answer(broker.quorum_wire.read_end(request)).await;
             broker.quorum_wire.word_end(answer)
         }))
     }

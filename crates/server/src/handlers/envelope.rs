@@ -12,7 +12,6 @@ use milena_protocol::frame::LENGTH_BYTES;
 use milena_protocol::messages::{EnvelopeRequest, EnvelopeResponse};
 use milena_protocol::{ApiKey, ErrorCode, Preamble};
 
-use super::Started;
 use crate::broker::Broker;
 use crate::request::{ConnectionInfo, Handler, Reply, RequestContext};
 
@@ -38,12 +37,7 @@ impl Handler for Envelope {
         let connection = Arc::new(ConnectionInfo::behind(&cx.connection, peer));
         let (broker, frame) = (Arc::clone(broker), request.request_data);
         Reply::Later(Box::pin(async move {
-            let chunks = match super::start_boxed(frame, connection, broker).await {
-                Started::Ready(chunks) => Some(chunks),
-                Started::Later(answer) => answer.await,
-                Started::Nothing | Started::Close(_) => None,
-            };
-            match chunks {
+            match super::start_boxed(frame, connection, broker).await.answer().await {
                 Some(chunks) => {
                     let response: Bytes = chunks.concat().into();
                     let response_data = Some(response.slice(LENGTH_BYTES.min(response.len())..));

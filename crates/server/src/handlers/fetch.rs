@@ -1,33 +1,31 @@
 //! Fetch (key 1), versions 0-18: reads records for consumers and followers, and waits for them if there are too few.
 //!
 //! 4 isolation levels, 5 log starts, 7 sessions (KIP-227), 9 leader epochs (KIP-320), 10 zstd (KIP-110), 11 followers may serve consumers
-//! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 15 epochs of
-//! brokers that replicate (KIP-903), 16 tells where the leader is (KIP-951). Versions 0-3 get batches
-//! converted to magic 0 or 1.
+//! (KIP-392), 12 diverging epochs (KIP-595), 13 topic ids (KIP-516), 15 epochs of brokers that replicate (KIP-903), 16 tells where the
+//! leader is (KIP-951). Versions 0-3 get batches converted to magic 0 or 1.
 //! A consumer over its quota is given nothing but for how long it must wait, and its connection is not read for that long (KIP-219). One
 //! fetch gives no more than the quota allows in all its samples.
 //! Gaps: a replica's directory (17) and high watermark (18) are not looked at.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use milena_common::config::value::CompressionType;
 use milena_common::{TopicPartition, Uuid};
-use milena_protocol::{ErrorCode, Listeners};
 use milena_protocol::messages::fetch_response::{
     AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use milena_protocol::messages::{FetchRequest, FetchResponse};
 use milena_protocol::records::{DecompressLimit, RecordsError, legacy};
+use milena_protocol::{ErrorCode, Listeners};
 use milena_replica::{
-    FetchContext, FetchParams, FetchPart, FetchedPart, PartNews, ReplicaError, SessionError, SessionPart, SessionRequest,
+    FetchContext, FetchParams, FetchPart, FetchedPart, ReplicaError, SessionError, SessionPart, SessionRequest,
     TopicRef,
 };
 
 use crate::broker::Broker;
+use crate::fetch_versions::{self, FIRST_TOPIC_ID};
 use crate::heavy_work::{aside, is_heavy};
 use crate::leader_hint::LeaderHints;
 use crate::quota::Quota;
@@ -45,8 +43,6 @@ const FIRST_STORAGE_ERROR: i16 = 6;
 const FIRST_ZSTD: i16 = 10;
 /// The first version of consumers that followers may serve.
 const FIRST_FROM_FOLLOWER: i16 = 11;
-const FIRST_TOPIC_ID: i16 = 13;
-const FIRST_REPLICA_STATE: i16 = 15;
 /// The first version that is told where the leader is.
 const FIRST_LEADER_HINT: i16 = 16;
 /// The only selector of replicas that there is.
@@ -78,7 +74,7 @@ impl Handler for Fetch {
             return Reply::Now(stumble(cx, &request));
         }
         let params = params(cx, broker, &request);
-        let session = session_request(cx, request, params.replica_id >= 0);
+        let session = SessionRequest::new(request, cx.api_version >= FIRST_TOPIC_ID, params.replica_id >= 0);
         let context = match broker.replicas.sessions().begin(session, broker.clock.now()) {
             Ok(context) => context,
             Err(error) => return Reply::Now(FetchResponse { error_code: error.code().code(), ..Default::default() }),
@@ -98,10 +94,7 @@ impl Handler for Fetch {
 
 /// On a listener of the controller there is only the metadata log, for the members of the quorum.
 async fn fetch_metadata(broker: Arc<Broker>, request: FetchRequest, version: i16) -> FetchResponse {
-    let answer = match broker.quorum_wire.read_fetch(request, version) {
-        Ok(request) => broker.raft.handle(request).await.ok_or(ErrorCode::BrokerNotAvailable),
-        Err(error) => Err(error),
-    };
+    let answer = broker.quorum_answer(broker.quorum_wire.read_fetch(request, version)).await;
     broker.quorum_wire.word_fetch(answer, broker.raft.start_offset())
 }
 
@@ -112,7 +105,8 @@ fn stumble(cx: &RequestContext, request: &FetchRequest) -> FetchResponse {
         return FetchResponse { error_code, ..Default::default() };
     }
     let responses = request.topics.iter().map(|topic| {
-        let failed = |index| PartitionData { error_code, ..word(cx, index, refused(ReplicaError::UnknownTopicOrPartition)) };
+        let failed =
+            |index| PartitionData { error_code, ..word(cx, index, refused(ReplicaError::UnknownTopicOrPartition)) };
         let partitions = topic.partitions.iter().map(|p| failed(p.partition)).collect();
         FetchableTopicResponse { topic: topic.topic.clone(), partitions, ..Default::default() }
     });
@@ -120,10 +114,7 @@ fn stumble(cx: &RequestContext, request: &FetchRequest) -> FetchResponse {
 }
 
 fn params(cx: &RequestContext, broker: &Broker, request: &FetchRequest) -> FetchParams {
-    let (replica_id, replica_epoch) = match cx.api_version >= FIRST_REPLICA_STATE {
-        true => (request.replica_state.replica_id, request.replica_state.replica_epoch),
-        false => (request.replica_id, -1),
-    };
+    let (replica_id, replica_epoch) = fetch_versions::replica(request, cx.api_version);
     let mut max_bytes = size(request.max_bytes.min(broker.config.load().fetch_max_bytes));
     if replica_id < 0 {
         max_bytes = max_bytes.min(broker.quotas.most_fetched(cx.who()).unwrap_or(usize::MAX));
@@ -148,55 +139,8 @@ fn client_rack(cx: &RequestContext, broker: &Broker, rack: &str) -> Option<Strin
     (selects && cx.api_version >= FIRST_FROM_FOLLOWER && !rack.is_empty()).then(|| rack.to_owned())
 }
 
-/// As in Kafka: whoever asks for a partition twice means the last.
-fn last_of_each(parts: Vec<SessionPart>) -> Vec<SessionPart> {
-    let mut at: HashMap<(TopicRef, i32), usize> = HashMap::with_capacity(parts.len());
-    let mut kept: Vec<SessionPart> = Vec::with_capacity(parts.len());
-    for part in parts {
-        match at.entry((part.topic.clone(), part.partition)) {
-            Entry::Occupied(known) => {
-                if let Some(earlier) = kept.get_mut(*known.get()) {
-                    *earlier = part;
-                }
-            }
-            Entry::Vacant(new) => {
-                new.insert(kept.len());
-                kept.push(part);
-            }
-        }
-    }
-    kept
-}
-
 fn size(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
-}
-
-fn session_request(cx: &RequestContext, request: FetchRequest, follower: bool) -> SessionRequest {
-    let by_id = cx.api_version >= FIRST_TOPIC_ID;
-    let topic_ref = |name: String, id: Uuid| if by_id { TopicRef::Id(id) } else { TopicRef::Name(name.into()) };
-    let mut parts = Vec::with_capacity(request.topics.iter().map(|topic| topic.partitions.len()).sum());
-    for topic in request.topics {
-        let name = topic_ref(topic.topic, topic.topic_id);
-        parts.extend(topic.partitions.into_iter().map(|partition| SessionPart {
-            topic: name.clone(),
-            partition: partition.partition,
-            // Kafka takes every epoch below zero for none here, and here only
-            current_leader_epoch: partition.current_leader_epoch.max(-1),
-            fetch_offset: partition.fetch_offset,
-            last_fetched_epoch: partition.last_fetched_epoch,
-            log_start_offset: partition.log_start_offset,
-            max_bytes: partition.partition_max_bytes,
-        }));
-    }
-    let parts = last_of_each(parts);
-    let mut forgotten = Vec::new();
-    for topic in request.forgotten_topics_data {
-        let name = topic_ref(topic.topic, topic.topic_id);
-        forgotten.extend(topic.partitions.into_iter().map(|partition| (name.clone(), partition)));
-    }
-    let (session_id, session_epoch) = (request.session_id, request.session_epoch);
-    SessionRequest { session_id, session_epoch, by_id, follower, parts, forgotten }
 }
 
 impl Fetching {
@@ -253,13 +197,7 @@ impl Fetching {
                 }
                 Err(error) => refused(error.clone()),
             };
-            news.push(PartNews {
-                high_watermark: fetched.high_watermark,
-                log_start_offset: fetched.log_start_offset,
-                has_records: !fetched.records.is_empty(),
-                failed: fetched.error.is_some(),
-                diverging: fetched.diverging_epoch.is_some() || fetched.preferred_read_replica.is_some(),
-            });
+            news.push(fetched.news());
             let mut told = word(&cx, part.partition, fetched);
             let code = ErrorCode::from_code(told.error_code);
             if cx.api_version >= FIRST_LEADER_HINT
@@ -396,7 +334,13 @@ fn refused(error: ReplicaError) -> FetchedPart {
 
 /// Makes of records what an old client understands: before version 4 no magic 2. A topic that the broker compresses with zstd is
 /// refused before version 10; what a producer compressed with it is the reader's affair, as in Kafka.
-fn fit(cx: &RequestContext, broker: &Broker, params: &FetchParams, mut part: FetchPart, mut fetched: FetchedPart) -> FetchedPart {
+fn fit(
+    cx: &RequestContext,
+    broker: &Broker,
+    params: &FetchParams,
+    mut part: FetchPart,
+    mut fetched: FetchedPart,
+) -> FetchedPart {
     let log = broker.replicas.logs().get(&part.partition);
     if log.is_some_and(|log| log.config().compression_type == CompressionType::Zstd) && fetched.error.is_none() {
         return refused(ReplicaError::UnsupportedCompression);

@@ -157,6 +157,17 @@ pub(crate) enum Started {
     Close(String),
 }
 
+impl Started {
+    /// The response frame, when it is there; `None` if there is none.
+    async fn answer(self) -> Option<Vec<Bytes>> {
+        match self {
+            Started::Ready(chunks) => Some(chunks),
+            Started::Later(answer) => answer.await,
+            Started::Nothing | Started::Close(_) => None,
+        }
+    }
+}
+
 /// The versions of an API that a listener of this kind serves.
 pub(crate) fn served(key: ApiKey, kind: Listeners) -> Option<&'static RangeInclusive<i16>> {
     if !key.listeners().contains(kind) {
@@ -224,11 +235,7 @@ fn start_boxed(frame: Bytes, connection: Arc<ConnectionInfo>, broker: Arc<Broker
 async fn forward(frame: Bytes, connection: Arc<ConnectionInfo>, broker: Arc<Broker>) -> Option<Vec<Bytes>> {
     for _ in 0..FORWARD_TRIES {
         if !broker.controllers.is_elsewhere() {
-            return match start_boxed(frame, connection, broker).await {
-                Started::Ready(chunks) => Some(chunks),
-                Started::Later(answer) => answer.await,
-                Started::Nothing | Started::Close(_) => None,
-            };
+            return start_boxed(frame, connection, broker).await.answer().await;
         }
         match broker.controllers.forward(frame.clone(), connection.peer.ip()).await {
             Ok(response) => {

@@ -3,7 +3,6 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use milena_protocol::ErrorCode;
 use milena_protocol::messages::{VoteRequest, VoteResponse};
 
 use crate::broker::Broker;
@@ -18,11 +17,7 @@ impl Handler for Vote {
     async fn handle(_cx: &RequestContext, broker: &Arc<Broker>, request: VoteRequest) -> Reply<VoteResponse> {
         let broker = Arc::clone(broker);
         Reply::Later(Box::pin(async move {
-            let answer = match broker.quorum_wire.read_vote(request) {
-                // a member that is stopping has no say any more
-                Ok(request) => broker.raft.handle(request).await.ok_or(ErrorCode::BrokerNotAvailable),
-                Err(error) => Err(error),
-            };
+            let answer = broker.quorum_answer(broker.quorum_wire.read_vote(request)).await;
             broker.quorum_wire.word_vote(answer)
         }))
     }

@@ -48,21 +48,23 @@ impl Member {
         self.runtime.block_on(ask_at(self.address(), version, request))
     }
 
-    /// Leader, epoch and high watermark, as this broker says them.
-    fn quorum(&self) -> Option<(i32, i32, i64)> {
+    /// What this broker is told of the quorum; `None` if nobody leads it.
+    fn describe(&self) -> Option<msg::describe_quorum_response::PartitionData> {
         let partitions = vec![PartitionData { partition_index: 0 }];
         let topics = vec![TopicData { topic_name: "__cluster_metadata".to_owned(), partitions }];
-        let answer = self.ask(2, &msg::DescribeQuorumRequest { topics })?;
-        let partition = answer.topics.first()?.partitions.first()?.clone();
-        (partition.error_code == 0).then_some((partition.leader_id, partition.leader_epoch, partition.high_watermark))
+        let mut answer = self.ask(2, &msg::DescribeQuorumRequest { topics })?;
+        let partition = answer.topics.pop()?.partitions.pop()?;
+        (partition.error_code == 0).then_some(partition)
+    }
+
+    /// Leader, epoch and high watermark, as this broker says them.
+    fn quorum(&self) -> Option<(i32, i32, i64)> {
+        self.describe().map(|partition| (partition.leader_id, partition.leader_epoch, partition.high_watermark))
     }
 
     /// How far each voter is behind, as this broker says.
     fn lags(&self) -> Vec<i64> {
-        let partitions = vec![PartitionData { partition_index: 0 }];
-        let topics = vec![TopicData { topic_name: "__cluster_metadata".to_owned(), partitions }];
-        let answer = self.ask(2, &msg::DescribeQuorumRequest { topics }).expect("is answered");
-        let partition = &answer.topics[0].partitions[0];
+        let partition = self.describe().expect("is answered");
         let leader = partition.current_voters.iter().find(|v| v.replica_id == partition.leader_id);
         let end = leader.map_or(i64::MAX, |leader| leader.log_end_offset);
         let lag = |v: &msg::describe_quorum_response::ReplicaState| match v.last_caught_up_timestamp {
