@@ -9,6 +9,7 @@ pub mod image;
 mod loader;
 mod publisher;
 pub mod store;
+pub mod testing;
 pub mod versions;
 
 pub use controller::{ApiError, Bootstrap, Controller, ControllerConfig, MutationQuota, matching_pattern};

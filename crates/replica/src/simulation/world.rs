@@ -3,20 +3,16 @@
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use milena_common::config::BrokerConfig;
 use milena_common::{Clock as _, ManualClock, Now, TopicPartition, Uuid};
 use milena_metadata::image::{MetadataImage, PartitionImage};
-use milena_metadata::store::{AppendError, CommittedBatch, MetadataLog};
-use milena_metadata::versions::{LATEST_METADATA_VERSION, supported_features};
+use milena_metadata::testing::{CLUSTER_ID, MemoryLog, block_on, registration};
+use milena_metadata::versions::LATEST_METADATA_VERSION;
 use milena_metadata::{Bootstrap, Controller, ControllerConfig, MetadataCache, MetadataLoader};
 use milena_protocol::messages as msg;
 use milena_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
-use milena_protocol::messages::broker_registration_request::{Feature, Listener};
 use milena_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -27,7 +23,6 @@ use crate::fetch_session::FetchSessions;
 use crate::fetcher::{FetchLimits, FetcherCore};
 use crate::partition::{Effects, Ends, Partition, Proposal, Role};
 
-const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 const BROKERS: i32 = 4;
 /// The controller's place in the network.
 const CONTROLLER: i32 = 0;
@@ -126,31 +121,6 @@ impl Rng {
     }
 }
 
-#[derive(Default)]
-struct MemLog(Mutex<Vec<CommittedBatch>>);
-
-impl MetadataLog for MemLog {
-    fn end_offset(&self) -> i64 {
-        self.0.lock().unwrap().last().map_or(0, |b| b.last_offset + 1)
-    }
-
-    fn append(&self, epoch: i32, records: Vec<Bytes>) -> Result<i64, AppendError> {
-        let base_offset = self.end_offset();
-        let last_offset = base_offset + records.len() as i64 - 1;
-        let batch =
-            CommittedBatch { base_offset, last_offset, epoch, append_timestamp_ms: 7, size_in_bytes: 1, records };
-        self.0.lock().unwrap().push(batch);
-        Ok(last_offset)
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("nothing can be waited for here"),
-    }
-}
-
 /// Which life of which broker an event is for.
 type Life = (i32, u64);
 
@@ -209,7 +179,7 @@ pub(super) struct World {
     next_event: u64,
     events: BTreeMap<(u64, u64), Event>,
     controller: Controller,
-    log: Arc<MemLog>,
+    log: Arc<MemoryLog>,
     fed: usize,
     loader: MetadataLoader,
     images: Vec<Arc<MetadataImage>>,
@@ -245,7 +215,7 @@ impl World {
             bootstrap: Bootstrap::with_features(LATEST_METADATA_VERSION, elr),
         };
         let clock = Arc::new(ManualClock::new(Now { mono_ms: 1_000, wall_ms: 1_000 }));
-        let log = Arc::new(MemLog::default());
+        let log = Arc::new(MemoryLog::default());
         let controller = Controller::new(config, log.clone(), clock.clone());
         controller.on_become_leader(1, MetadataImage::default(), false).expect("begins");
         controller.on_committed(i64::MAX);
@@ -478,21 +448,8 @@ impl World {
     }
 
     fn register(&mut self, life: Life) {
-        let feature = |(name, range): (String, milena_metadata::image::VersionRange)| Feature {
-            name,
-            min_supported_version: range.min,
-            max_supported_version: range.max,
-        };
-        let request = msg::BrokerRegistrationRequest {
-            broker_id: life.0,
-            cluster_id: CLUSTER_ID.to_owned(),
-            incarnation_id: Uuid::from_u128((u128::from(life.1) << 8) + life.0 as u128 + (1 << 64)),
-            listeners: vec![Listener { name: "PLAINTEXT".into(), host: "h".into(), port: 9092, security_protocol: 0 }],
-            features: supported_features().into_iter().map(feature).collect(),
-            log_dirs: vec![Uuid::from_u128(1_000 + life.0 as u128)],
-            previous_broker_epoch: -1,
-            ..Default::default()
-        };
+        let incarnation_id = Uuid::from_u128((u128::from(life.1) << 8) + life.0 as u128 + (1 << 64));
+        let request = registration(life.0, incarnation_id);
         let refused = self.is_lost(life.0, CONTROLLER) || {
             let answer = block_on(self.controller.register_broker(request)).expect("answers");
             self.publish();
@@ -565,7 +522,7 @@ impl World {
     // ---- Metadata ----
 
     fn publish(&mut self) {
-        let batches: Vec<_> = self.log.0.lock().unwrap()[self.fed..].to_vec();
+        let batches: Vec<_> = self.log.batches_after(self.fed);
         self.fed += batches.len();
         for batch in batches {
             self.loader.replay(&batch).expect("replays");

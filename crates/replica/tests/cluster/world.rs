@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use milena_common::config::{BrokerConfig, TopicConfig};
 use milena_common::{Clock, SystemClock, TopicPartition, Uuid};
@@ -13,12 +12,10 @@ use milena_log::checkpoint::MetaProperties;
 use milena_log::fs::RealFs;
 use milena_log::{CommitBy, LogManager, LogManagerOptions, Origin, TransactionCheck};
 use milena_metadata::image::{MetadataImage, PartitionImage};
-use milena_metadata::store::{AppendError, CommittedBatch, MetadataLog};
-use milena_metadata::versions::supported_features;
+use milena_metadata::testing::{CLUSTER_ID, MemoryLog, registration};
 use milena_metadata::{Bootstrap, Controller, ControllerConfig, MetadataCache, MetadataLoader};
 use milena_protocol::ErrorCode;
 use milena_protocol::messages as msg;
-use milena_protocol::messages::broker_registration_request::{Feature, Listener};
 use milena_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -27,30 +24,11 @@ use milena_protocol::messages::list_offsets_response::{ListOffsetsPartitionRespo
 use milena_protocol::records::{BatchBuilder, Compression, DecompressLimit, batches};
 use milena_replica::{
     AppendPart, AppendRequest, ClusterLinks, ControllerEndpoint, EndpointError, FetchParams, FetchPart, FetchedPart,
-    Isolation, LeaderEndpoint, LeaderEndpoints, OffsetQuery, OffsetSpec, PartNews, ReplicaManager, SessionPart,
-    SessionRequest, TopicRef,
+    Isolation, LeaderEndpoint, LeaderEndpoints, OffsetQuery, OffsetSpec, PartNews, ReplicaManager, SessionRequest,
+    TopicRef,
 };
 
-const CLUSTER_ID: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 const PATIENCE: Duration = Duration::from_secs(30);
-
-#[derive(Default)]
-struct MemLog(Mutex<Vec<CommittedBatch>>);
-
-impl MetadataLog for MemLog {
-    fn end_offset(&self) -> i64 {
-        self.0.lock().unwrap().last().map_or(0, |b| b.last_offset + 1)
-    }
-
-    fn append(&self, epoch: i32, records: Vec<Bytes>) -> Result<i64, AppendError> {
-        let base_offset = self.end_offset();
-        let last_offset = base_offset + records.len() as i64 - 1;
-        let batch =
-            CommittedBatch { base_offset, last_offset, epoch, append_timestamp_ms: 7, size_in_bytes: 1, records };
-        self.0.lock().unwrap().push(batch);
-        Ok(last_offset)
-    }
-}
 
 /// What brokers reach each other by.
 #[derive(Default)]
@@ -62,7 +40,7 @@ struct Network {
 
 pub struct Cluster {
     controller: Controller,
-    log: Arc<MemLog>,
+    log: Arc<MemoryLog>,
     network: Arc<Mutex<Network>>,
     dirs: BTreeMap<i32, tempfile::TempDir>,
     loaders: BTreeMap<i32, MetadataLoader>,
@@ -91,7 +69,7 @@ impl Cluster {
         let session = [("broker.session.timeout.ms", "200")];
         let settings: Vec<_> =
             settings.iter().chain(&session).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let log = Arc::new(MemLog::default());
+        let log = Arc::new(MemoryLog::default());
         let config = ControllerConfig {
             node_id: 100,
             cluster_id: CLUSTER_ID.to_owned(),
@@ -159,7 +137,7 @@ impl Cluster {
         self.network().up.insert(id, replicas.clone());
 
         let registered = loop {
-            let registered = self.controller.register_broker(registration(id)).await.unwrap();
+            let registered = self.controller.register_broker(registration(id, Uuid::random())).await.unwrap();
             if registered.error_code != ErrorCode::DuplicateBrokerRegistration.code() {
                 break registered;
             }
@@ -183,7 +161,7 @@ impl Cluster {
         let mut request = msg::BrokerHeartbeatRequest {
             broker_id: id,
             broker_epoch: image.cluster.broker(id).unwrap().epoch,
-            current_metadata_offset: self.log.end_offset() - 1,
+            current_metadata_offset: self.log.last_offset(),
             ..Default::default()
         };
         change(&mut request);
@@ -221,7 +199,7 @@ impl Cluster {
 
     /// Every broker hears of all metadata there are.
     pub fn spread(&mut self) {
-        let batches = self.log.0.lock().unwrap().clone();
+        let batches = self.log.batches_after(0);
         for loader in self.loaders.values_mut() {
             batches.iter().for_each(|batch| loader.replay(batch).unwrap());
             loader.publish();
@@ -398,24 +376,6 @@ impl Cluster {
     }
 }
 
-fn registration(id: i32) -> msg::BrokerRegistrationRequest {
-    let feature = |(name, range): (String, milena_metadata::image::VersionRange)| Feature {
-        name,
-        min_supported_version: range.min,
-        max_supported_version: range.max,
-    };
-    msg::BrokerRegistrationRequest {
-        broker_id: id,
-        cluster_id: CLUSTER_ID.to_owned(),
-        incarnation_id: Uuid::random(),
-        listeners: vec![Listener { name: "PLAINTEXT".into(), host: "h".into(), port: 9092, security_protocol: 0 }],
-        features: supported_features().into_iter().map(feature).collect(),
-        log_dirs: vec![Uuid::from_u128(1_000 + id as u128)],
-        previous_broker_epoch: -1,
-        ..Default::default()
-    }
-}
-
 /// The way from one broker to another, or to the controller.
 #[derive(Clone)]
 struct Link {
@@ -513,30 +473,7 @@ async fn serve_fetch(leader: &Arc<ReplicaManager>, request: msg::FetchRequest) -
         max_bytes: request.max_bytes as usize,
         one_batch_each: false,
     };
-    let mut names = BTreeMap::new();
-    let mut parts = Vec::new();
-    for topic in request.topics {
-        names.insert(topic.topic_id, topic.topic.clone());
-        parts.extend(topic.partitions.into_iter().map(|p| SessionPart {
-            topic: TopicRef::Id(topic.topic_id),
-            partition: p.partition,
-            current_leader_epoch: p.current_leader_epoch,
-            fetch_offset: p.fetch_offset,
-            last_fetched_epoch: p.last_fetched_epoch,
-            log_start_offset: p.log_start_offset,
-            max_bytes: p.partition_max_bytes,
-        }));
-    }
-    let forgotten = request.forgotten_topics_data.into_iter();
-    let forgotten = forgotten.flat_map(|t| t.partitions.into_iter().map(move |p| (TopicRef::Id(t.topic_id), p)));
-    let session = SessionRequest {
-        session_id: request.session_id,
-        session_epoch: request.session_epoch,
-        by_id: true,
-        follower: true,
-        parts,
-        forgotten: forgotten.collect(),
-    };
+    let session = SessionRequest::new(request, true, true);
     let context = match leader.sessions().begin(session, clock().now()) {
         Ok(context) => context,
         Err(error) => return msg::FetchResponse { error_code: error.code().code(), ..Default::default() },
@@ -562,7 +499,7 @@ async fn serve_fetch(leader: &Arc<ReplicaManager>, request: msg::FetchRequest) -
         })
         .collect();
     let results = leader.fetch(&params, &asked).await;
-    let news: Vec<PartNews> = results.iter().map(news).collect();
+    let news: Vec<PartNews> = results.iter().map(FetchedPart::news).collect();
     let keys: Vec<_> = context.parts.iter().map(|p| (id_of(&p.topic), p.partition)).collect();
     let (session_id, named) = match leader.sessions().finish(context, &news, clock().now()) {
         Ok(finished) => finished,
@@ -585,14 +522,4 @@ async fn serve_fetch(leader: &Arc<ReplicaManager>, request: msg::FetchRequest) -
         ..Default::default()
     });
     msg::FetchResponse { session_id, responses: responses.collect(), ..Default::default() }
-}
-
-fn news(found: &FetchedPart) -> PartNews {
-    PartNews {
-        high_watermark: found.high_watermark,
-        log_start_offset: found.log_start_offset,
-        has_records: !found.records.is_empty(),
-        failed: found.error.is_some(),
-        diverging: found.diverging_epoch.is_some(),
-    }
 }

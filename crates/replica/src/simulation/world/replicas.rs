@@ -11,7 +11,7 @@ use milena_protocol::messages::alter_partition_request::TopicData;
 use milena_protocol::messages::fetch_response::{EpochEndOffset, FetchableTopicResponse, PartitionData};
 
 use super::{Broker, CONTROLLER, Copy, ENTRY_BYTES, Event, Life, REQUEST_TIMEOUT_MS, Variant, World};
-use crate::fetch_session::{PartNews, SessionPart, SessionRequest, TopicRef};
+use crate::fetch_session::{PartNews, SessionPart, SessionRequest};
 use crate::fetcher::{LogPosition, Next, Step, truncation_offset};
 use crate::isr_changes::{Outcome, outcome, wanted};
 use crate::partition::{Effects, Ends, FollowerFetch, Partition, Proposal, Refusal};
@@ -296,28 +296,7 @@ impl World {
             return;
         }
         let (now, replica_epoch) = (self.now(), request.replica_state.replica_epoch);
-        let mut parts = Vec::new();
-        for topic in request.topics {
-            parts.extend(topic.partitions.into_iter().map(|p| SessionPart {
-                topic: TopicRef::Id(topic.topic_id),
-                partition: p.partition,
-                current_leader_epoch: p.current_leader_epoch,
-                fetch_offset: p.fetch_offset,
-                last_fetched_epoch: p.last_fetched_epoch,
-                log_start_offset: p.log_start_offset,
-                max_bytes: p.partition_max_bytes,
-            }));
-        }
-        let forgotten = request.forgotten_topics_data.into_iter();
-        let forgotten = forgotten.flat_map(|t| t.partitions.into_iter().map(move |p| (TopicRef::Id(t.topic_id), p)));
-        let session = SessionRequest {
-            session_id: request.session_id,
-            session_epoch: request.session_epoch,
-            by_id: true,
-            follower: true,
-            parts,
-            forgotten: forgotten.collect(),
-        };
+        let session = SessionRequest::new(request, true, true);
         let Some(running) = self.brokers.get_mut(&to).and_then(|b| b.running.as_mut()) else { return };
         let response = match running.sessions.begin(session, now) {
             Err(error) => msg::FetchResponse { error_code: error.code().code(), ..Default::default() },
